@@ -1,0 +1,133 @@
+// The type-aware linter. Beside the usual rules it knows the floors of ARCHITECTURE.md: a file imports from its own room
+// and from floors below, never up and never sideways; pure rooms have no clock, no randomness, no sockets and no files.
+import tseslint from "typescript-eslint";
+
+/** Rooms and what each may import. A room is a path prefix; its own prefix is always allowed. */
+const rooms = {
+  "core/base": [],
+  "core/protocol": ["core/base"],
+  "core/linux": ["core/base"],
+  "core/decision": ["core/base", "core/protocol"],
+  "control/client": ["core"],
+  "control/sources": ["core"],
+  "control/server": ["core", "control/sources"],
+  agent: ["core", "control/client"],
+  waypoint: ["core", "control/client"],
+  cni: ["core", "control/sources"],
+  lab: ["core", "control/sources"],
+  cli: ["core", "control/sources", "control/server/model", "lab"],
+  bin: ["agent", "cni", "control", "cli", "lab", "waypoint", "core/base"],
+};
+
+const everyRoom = [
+  "core/base",
+  "core/protocol",
+  "core/linux",
+  "core/decision",
+  "control/client",
+  "control/sources",
+  "control/server",
+  "agent",
+  "waypoint",
+  "cni",
+  "lab",
+  "cli",
+  "bin",
+];
+
+/** The pattern that a relative import of `target` matches, however deep the importing file lies. */
+const into = (target) => `^(\\.{1,2}/)+${target.replace("core/", "(core/)?")}/`;
+
+function barred(room) {
+  const allowed = [room, ...rooms[room]];
+  return everyRoom
+    .filter((other) => !allowed.some((prefix) => other === prefix || other.startsWith(`${prefix}/`)))
+    .map((other) => ({
+      regex: into(other),
+      message: `${room} may not import ${other}: see the floors in ARCHITECTURE.md`,
+    }));
+}
+
+const outsideWorld = [
+  "node:fs",
+  "node:fs/promises",
+  "node:net",
+  "node:tls",
+  "node:http",
+  "node:http2",
+  "node:dgram",
+  "node:child_process",
+  "node:worker_threads",
+  "node:timers",
+  "node:timers/promises",
+];
+const noOutsideWorld = outsideWorld.map((name) => ({ name, message: "this room is sans-I/O: pass it in" }));
+const noNetlink = [
+  {
+    name: "netlink",
+    message:
+      "only core/linux/netlink loads netlink, and never in the agent: its native part ends the process when a worker ends",
+  },
+];
+const noKoffi = [{ name: "koffi", message: "only core/linux calls libc" }];
+
+const floors = Object.keys(rooms).map((room) => {
+  const pure = room === "core/protocol" || room === "core/decision";
+  const linux = room === "core/linux";
+  const patterns = barred(room);
+  if (room === "agent") patterns.push({ regex: "/linux/netlink/", message: "the agent never loads netlink" });
+  return {
+    files: [`${room}/**/*.ts`],
+    ignores: ["**/*.test.ts"],
+    rules: {
+      "no-restricted-imports": [
+        "error",
+        { paths: [...(pure ? noOutsideWorld : []), ...(linux ? [] : [...noNetlink, ...noKoffi])], patterns },
+      ],
+    },
+  };
+});
+
+const pureRooms = {
+  files: ["core/protocol/**/*.ts", "core/decision/**/*.ts"],
+  ignores: ["**/*.test.ts"],
+  rules: {
+    "no-restricted-globals": [
+      "error",
+      ...["setTimeout", "setInterval", "setImmediate", "performance", "fetch"].map((name) => ({
+        name,
+        message: "this room has no clock and no I/O: pass it in",
+      })),
+    ],
+    "no-restricted-properties": [
+      "error",
+      { object: "Date", property: "now", message: "time is an argument here" },
+      { object: "Math", property: "random", message: "randomness is an argument here" },
+    ],
+  },
+};
+
+export default tseslint.config(
+  { ignores: ["node_modules", "dist", "core/protocol/generated"] },
+  { linterOptions: { reportUnusedDisableDirectives: "error" } },
+  {
+    files: ["**/*.ts"],
+    extends: [tseslint.configs.recommendedTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      eqeqeq: "error",
+      "no-console": "error",
+      "@typescript-eslint/consistent-type-imports": "error",
+      "@typescript-eslint/switch-exhaustiveness-check": ["error", { considerDefaultExhaustiveForUnions: true }],
+      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
+      "@typescript-eslint/require-await": "off",
+      "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true, allowBoolean: true }],
+    },
+  },
+  {
+    files: ["**/*.test.ts", "test/**/*.ts"],
+    rules: { "@typescript-eslint/no-floating-promises": "off", "@typescript-eslint/no-non-null-assertion": "off" },
+  },
+  ...floors,
+  pureRooms,
+);
