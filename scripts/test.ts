@@ -1,0 +1,113 @@
+/**
+ * `npm test`: format, lint, types, then every unit and end-to-end test, one summary line at the end: `N passed, N failed, N skipped`.
+ * Arguments are substrings of file names (`npm test -- policy` runs what matches and leaves the static checks out).
+ */
+import { spawnSync } from "node:child_process";
+import { globSync } from "node:fs";
+import { run } from "node:test";
+import { installPeers } from "./peers.ts";
+
+interface Tally {
+  passed: number;
+  failed: string[];
+  skipped: string[];
+}
+
+const tally: Tally = { passed: 0, failed: [], skipped: [] };
+const wanted = process.argv.slice(2);
+const started = performance.now();
+
+say(`Node ${process.version}, ${process.getuid?.() === 0 ? "root" : "an ordinary user"}`);
+for (const line of installPeers()) say(line);
+
+if (wanted.length === 0) {
+  check("formatted by prettier", "prettier", ["--check", "--log-level=warn", "."]);
+  check("floors and rules of the linter", "eslint", ["."]);
+  check("types", "tsc", ["-p", "tsconfig.json"]);
+}
+
+const files = globSync("{core,control,agent,waypoint,cni,lab,cli,bin,test}/**/*.test.ts").sort();
+const chosen = files.filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)));
+const endToEnd = chosen.filter((file) => file.startsWith("test/e2e/"));
+await runFiles(
+  chosen.filter((file) => !endToEnd.includes(file)),
+  2,
+);
+// One after another: each builds a lab of its own and measures it.
+await runFiles(endToEnd, 1);
+
+report();
+
+async function runFiles(paths: readonly string[], concurrency: number): Promise<void> {
+  if (paths.length === 0) return;
+  const stream = run({ files: [...paths], concurrency, timeout: 900_000, forceExit: true });
+  for await (const { type, data } of stream) {
+    if (type === "test:stderr" || type === "test:stdout") process.stdout.write(data.message);
+    if (type === "test:diagnostic" && data.nesting > 0) say(`    ${data.message}`);
+    if (type !== "test:pass" && type !== "test:fail") continue;
+    if (type === "test:pass" && data.details.type === "suite") continue;
+    // The runner's own entry for a file is no test of ours, unless the file itself died.
+    const isFile = paths.some((path) => data.name.endsWith(path));
+    if (isFile && type === "test:pass") continue;
+    const name = `${relative(data.file)}: ${data.name}`;
+    if (type === "test:fail") {
+      // A test that fails only because one inside it failed is counted once, inside.
+      const failure = data.details.error as Error & { failureType?: string; cause?: unknown };
+      if (failure.failureType === "subtestsFailed") continue;
+      tally.failed.push(name);
+      say(`FAIL  ${name}\n${indent(explain(failure))}`);
+    } else if (data.skip !== undefined) {
+      const reason = typeof data.skip === "string" && data.skip !== "" ? data.skip : "no reason given";
+      tally.skipped.push(`${name} (${reason})`);
+      say(`SKIP  ${name} (${reason})`);
+    } else {
+      tally.passed++;
+      say(`ok    ${name} (${Math.round(data.details.duration_ms)} ms)`);
+    }
+  }
+}
+
+function check(name: string, command: string, args: string[]): void {
+  const before = performance.now();
+  const result = spawnSync(`node_modules/.bin/${command}`, args, { encoding: "utf8" });
+  if (result.status === 0) {
+    tally.passed++;
+    say(`ok    ${name} (${Math.round(performance.now() - before)} ms)`);
+  } else {
+    tally.failed.push(name);
+    say(`FAIL  ${name}\n${indent(result.stdout + result.stderr)}`);
+  }
+}
+
+function report(): void {
+  if (tally.skipped.length > 0) say(`\nSkipped:\n${tally.skipped.map((line) => `  ${line}`).join("\n")}`);
+  if (tally.failed.length > 0) say(`\nFailed:\n${tally.failed.map((line) => `  ${line}`).join("\n")}`);
+  say(`\n${Math.round((performance.now() - started) / 1000)} s`);
+  process.stdout.write(
+    `${tally.passed} passed, ${tally.failed.length} failed, ${tally.skipped.length} skipped\n`,
+    () => {
+      process.exit(tally.failed.length > 0 || tally.passed === 0 ? 1 : 0);
+    },
+  );
+}
+
+function explain(failure: Error & { cause?: unknown }): string {
+  const cause = failure.cause;
+  return cause instanceof Error ? (cause.stack ?? cause.message) : (failure.stack ?? failure.message);
+}
+
+function relative(file: string | undefined): string {
+  return file === undefined ? "?" : file.replace(`${process.cwd()}/`, "");
+}
+
+function indent(text: string): string {
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => `      ${line}`)
+    .join("\n");
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
