@@ -7,7 +7,6 @@ import koffi from "koffi";
 // The running program already has its C library in it: works with glibc and musl alike.
 const library = koffi.load(null);
 
-/* eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the one cast from untyped FFI to our signatures */
 function declare<F>(name: string, result: string, parameters: string[]): F {
   return library.func(name, result, parameters) as unknown as F;
 }
