@@ -47,6 +47,13 @@ export function fromNode(thrown: unknown, call: string, detail?: string): LinuxE
   return namedError(typeof syscall === "string" ? syscall : call, code, detail);
 }
 
+/** The errno's name in an 'error' that a socket emitted, be it Node's or ours; undefined where it has none. */
+export function errnoOf(error: unknown): string | undefined {
+  if (error instanceof LinuxError) return error.errno;
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" ? code : undefined;
+}
+
 /** ECONNREFUSED for 111; the bare number where Node knows no name. */
 export function errnoName(number: number): string {
   return names.get(number) ?? `errno ${number}`;
