@@ -18,6 +18,7 @@ export function parsePod(root: Fields): Pick<Pod, "spec" | "status"> {
       nodeName: spec.text("nodeName"),
       serviceAccountName: spec.text("serviceAccountName", "default"),
       hostNetwork: spec.flag("hostNetwork"),
+      restartPolicy: spec.oneOf("restartPolicy", ["Always", "OnFailure", "Never"], "Always"),
       containers: spec.children("containers").map(parseContainer),
       initContainers: spec.children("initContainers").map(parseContainer),
     },

@@ -78,6 +78,7 @@ export interface Pod extends Common<"Pod"> {
     readonly nodeName: string;
     readonly serviceAccountName: string;
     readonly hostNetwork: boolean;
+    readonly restartPolicy: "Always" | "OnFailure" | "Never";
     readonly containers: readonly Container[];
     readonly initContainers: readonly Container[];
   };
