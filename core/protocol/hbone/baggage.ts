@@ -48,16 +48,21 @@ export function parseBaggage(header: string | readonly string[] | undefined): Ba
     const name = known.get(`k8s.${kind}.name`);
     return name === undefined ? [] : [{ kind, name }];
   })[0];
-  const fields = {
-    clusterName: known.get("k8s.cluster.name"),
-    namespace: known.get("k8s.namespace.name"),
-    workload,
-    serviceName: known.get("service.name"),
-    serviceVersion: known.get("service.version"),
-    region: known.get("cloud.region"),
-    zone: known.get("cloud.availability_zone"),
+  const clusterName = known.get("k8s.cluster.name");
+  const namespace = known.get("k8s.namespace.name");
+  const serviceName = known.get("service.name");
+  const serviceVersion = known.get("service.version");
+  const region = known.get("cloud.region");
+  const zone = known.get("cloud.availability_zone");
+  return {
+    ...(clusterName && { clusterName }),
+    ...(namespace && { namespace }),
+    ...(workload && { workload }),
+    ...(serviceName && { serviceName }),
+    ...(serviceVersion && { serviceVersion }),
+    ...(region && { region }),
+    ...(zone && { zone }),
   };
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Baggage;
 }
 
 /** Percent-encodes what is no baggage-octet, so that no name can add members or break the header. */
