@@ -1,0 +1,179 @@
+/**
+ * What the tests run inside a pod: `client.ts WHAT TARGET [NUMBER]`; every result is one JSON line on standard output.
+ *
+ * get URL [times] · loop URL (until input ends; a line a request) · hold HOST:PORT (an echo a line of input, until input ends) · upload HOST:PORT
+ * BYTES · download HOST:PORT BYTES · sequence HOST:PORT N (N connections one after another) · crowd HOST:PORT N (N at once) · stall HOST:PORT
+ * BYTES (offers bytes to one who reads nothing, while input is open) · half HOST:PORT · reset HOST:PORT (is reset) · abort HOST:PORT (resets)
+ */
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { get as httpGet, Agent } from "node:http";
+import { connect, type Socket } from "node:net";
+import { createInterface } from "node:readline";
+import { pipeline } from "node:stream/promises";
+import { pattern } from "./pattern.ts";
+
+const [what = "", target = "", count = "1"] = process.argv.slice(2);
+const number = Number(count);
+
+const actions: Readonly<Record<string, () => Promise<void>>> = {
+  async get() {
+    for (let i = 0; i < number; i++) say(await ask(target));
+  },
+  async loop() {
+    let open = true;
+    process.stdin.on("end", () => (open = false)).resume();
+    while (open) {
+      say(await ask(target));
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  },
+  async hold() {
+    const socket = await dial();
+    say({ event: "connected", local: socket.localPort });
+    socket.on("data", (chunk) => say({ event: "echo", text: chunk.toString() }));
+    socket.on("end", () => say({ event: "end" }));
+    for await (const line of createInterface({ input: process.stdin })) socket.write(line);
+    socket.end();
+    await once(socket, "close");
+    say({ event: "closed" });
+  },
+  async upload() {
+    const socket = await dial();
+    const answer = collect(socket);
+    await pipeline(pattern(number), socket, { end: true });
+    say(JSON.parse(await answer) as object);
+  },
+  async download() {
+    const socket = await dial();
+    const hash = createHash("sha256");
+    let bytes = 0;
+    socket.on("data", (chunk) => {
+      hash.update(chunk);
+      bytes += chunk.length;
+    });
+    socket.end(`${number}\n`);
+    await once(socket, "end");
+    say({ bytes, sha256: hash.digest("hex") });
+  },
+  async sequence() {
+    let good = 0;
+    for (let i = 0; i < number; i++) if (await echoed(await dial())) good++;
+    say({ good });
+  },
+  async crowd() {
+    const sockets = await Promise.all(Array.from({ length: number }, dial));
+    const echoes = await Promise.all(sockets.map(echoed));
+    say({ good: echoes.filter(Boolean).length });
+  },
+  async stall() {
+    const socket = await dial();
+    const offered = pattern(number);
+    offered.pipe(socket);
+    let before = -1;
+    const watch = setInterval(() => {
+      // What the kernel and the mesh took: once it stands still, they take no more.
+      const taken = socket.bytesWritten - socket.writableLength;
+      if (taken === before) say({ event: "standing", taken });
+      before = taken;
+    }, 500);
+    process.stdin.resume();
+    await once(process.stdin, "end");
+    clearInterval(watch);
+    socket.destroy();
+  },
+  async half() {
+    const socket = await dial();
+    const answer = collect(socket);
+    socket.end("half");
+    say({ answer: await answer });
+  },
+  async reset() {
+    const socket = await dial();
+    socket.write("x");
+    say({ event: await ending(socket) });
+  },
+  async abort() {
+    const socket = await dial();
+    socket.write("x");
+    await once(socket, "data");
+    socket.resetAndDestroy();
+    say({ event: "reset sent" });
+  },
+};
+
+const action = actions[what];
+if (action === undefined) throw new Error(`there is no "${what}"`);
+await action();
+process.stdin.destroy();
+
+async function dial(): Promise<Socket> {
+  const [, host = "", port = ""] = /^\[?([^\]]+)\]?:(\d+)$/.exec(target) ?? [];
+  const socket = connect({ host, port: Number(port), allowHalfOpen: true, noDelay: true });
+  await once(socket, "connect");
+  return socket;
+}
+
+async function echoed(socket: Socket): Promise<boolean> {
+  socket.write("ping");
+  const [chunk] = (await once(socket, "data")) as [Buffer];
+  socket.end();
+  await once(socket, "close");
+  return chunk.toString() === "ping";
+}
+
+function collect(socket: Socket): Promise<string> {
+  let text = "";
+  socket.on("data", (chunk) => (text += chunk.toString()));
+  return new Promise((resolve, reject) => socket.on("end", () => resolve(text)).on("error", reject));
+}
+
+function ending(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    socket.resume();
+    socket.on("end", () => resolve("end"));
+    socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+  });
+}
+
+function ask(url: string): Promise<object> {
+  const started = performance.now();
+  const marker = process.env["MARKER"];
+  return new Promise((resolve) => {
+    const agent = new Agent({ keepAlive: false });
+    const request = httpGet(
+      url,
+      { agent, timeout: 10_000, headers: marker === undefined ? {} : { "x-marker": marker } },
+      (response) => {
+        const local = response.socket.localPort;
+        let body = "";
+        response.on("data", (chunk: Buffer) => (body += chunk.toString()));
+        response.on("end", () =>
+          resolve({
+            status: response.statusCode,
+            ms: Math.round(performance.now() - started),
+            local,
+            answer: parsed(body),
+          }),
+        );
+        response.on("error", (error: NodeJS.ErrnoException) => resolve({ error: error.code }));
+      },
+    );
+    request.on("timeout", () => request.destroy(new Error("timeout")));
+    request.on("error", (error: NodeJS.ErrnoException) =>
+      resolve({ error: error.code ?? error.message, ms: Math.round(performance.now() - started) }),
+    );
+  });
+}
+
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return body;
+  }
+}
+
+function say(result: object): void {
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+}
