@@ -52,12 +52,21 @@ export const libc = {
     "size_t",
     "int",
   ]),
+  recvfrom: declare<
+    (fd: number, bytes: Bytes, length: number, flags: number, address: Bytes, addressLength: Bytes) => number
+  >("recvfrom", "long", ["int", "void *", "size_t", "int", "void *", "void *"]),
   sendmsg: declare<(fd: number, header: Bytes, flags: number) => number>("sendmsg", "long", ["int", "void *", "int"]),
   recvmsg: declare<(fd: number, header: Bytes, flags: number) => number>("recvmsg", "long", ["int", "void *", "int"]),
   close: declare<(fd: number) => number>("close", "int", ["int"]),
   shutdown: declare<(fd: number, how: number) => number>("shutdown", "int", ["int", "int"]),
   fcntl: declare<(fd: number, command: number, argument: number) => number>("fcntl", "int", ["int", "int", "int"]),
   ioctl: declare<(fd: number, request: number, argument: number) => number>("ioctl", "int", ["int", "ulong", "long"]),
+  /** The same call with a pointer as argument. */
+  ioctlStruct: declare<(fd: number, request: number, argument: Bytes) => number>("ioctl", "int", [
+    "int",
+    "ulong",
+    "void *",
+  ]),
   setns: declare<(fd: number, kind: number) => number>("setns", "int", ["int", "int"]),
   unshare: declare<(flags: number) => number>("unshare", "int", ["int"]),
   mount: declare<

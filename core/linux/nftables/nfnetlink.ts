@@ -1,5 +1,5 @@
 /** A request to nf_tables and all its answers, synchronously: the kernel has answered by the time that the send returns. */
-import { lastError, LinuxError, syscallError } from "../errno.ts";
+import { lastError, syscallError, type LinuxError } from "../errno.ts";
 import { AF_NETLINK, libc, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_NETLINK } from "../libc.ts";
 import { inNamespaceOf } from "../namespace.ts";
 import { aligned, attributeText, parseAttributes } from "../netlink-attributes.ts";
