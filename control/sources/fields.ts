@@ -189,8 +189,13 @@ export function parseIpBlock(text: string): IpBlock | undefined {
 }
 
 function describeType(value: unknown): string {
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "a list";
-  if (typeof value === "object") return "an object";
-  return `the ${typeof value} ${String(value as string | number | boolean)}`;
+  switch (typeof value) {
+    case "number":
+    case "boolean":
+      return `the ${typeof value} ${String(value)}`;
+    case "string":
+      return `the text "${value}"`;
+    default:
+      return value === null ? "null" : Array.isArray(value) ? "a list" : "an object";
+  }
 }

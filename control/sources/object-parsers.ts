@@ -1,7 +1,7 @@
 /** Untyped documents in, typed views out: the whole view, or every fault with its path. Nothing here knows about files. */
 import { createHash } from "node:crypto";
 import { Fields, isRecord } from "./fields.ts";
-import { parseEndpointSlice, parseNode, parsePod, parseService } from "./core-parsers.ts";
+import { parseConditions, parseEndpointSlice, parseNode, parsePod, parseService } from "./core-parsers.ts";
 import { parseGateway, parseServiceEntry, parseWorkloadEntry } from "./network-parsers.ts";
 import { parseAuthorizationPolicy, parsePeerAuthentication } from "./policy-parsers.ts";
 import type { Fault, Kind, KubeObject, ObjectMeta } from "./objects.ts";
@@ -90,17 +90,19 @@ function parseKind(head: Head, root: Fields, faults: readonly Fault[]): ParsedKi
     case "Gateway":
       return { object: { kind: "Gateway", ...common, ...parseGateway(root) } };
     case "PeerAuthentication": {
+      const status = { conditions: parseConditions(root.child("status")) };
       const { spec, refusing } = parsePeerAuthentication(root, faults);
       return {
-        object: { kind: "PeerAuthentication", ...common, spec },
-        refusing: (found) => ({ kind: "PeerAuthentication", ...common, faults: found, spec: refusing }),
+        object: { kind: "PeerAuthentication", ...common, spec, status },
+        refusing: (found) => ({ kind: "PeerAuthentication", ...common, faults: found, spec: refusing, status }),
       };
     }
     case "AuthorizationPolicy": {
+      const status = { conditions: parseConditions(root.child("status")) };
       const { spec, refusing } = parseAuthorizationPolicy(root, head.metadata.namespace, faults);
       return {
-        object: { kind: "AuthorizationPolicy", ...common, spec },
-        refusing: (found) => ({ kind: "AuthorizationPolicy", ...common, faults: found, spec: refusing }),
+        object: { kind: "AuthorizationPolicy", ...common, spec, status },
+        refusing: (found) => ({ kind: "AuthorizationPolicy", ...common, faults: found, spec: refusing, status }),
       };
     }
   }

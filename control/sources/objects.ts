@@ -49,13 +49,13 @@ export interface Condition {
   readonly lastTransitionTime?: string;
 }
 
-export interface Namespace extends Common<"Namespace"> {}
+export type Namespace = Common<"Namespace">;
 
 export interface Node extends Common<"Node"> {
   readonly spec: { readonly podCIDRs: readonly string[] };
 }
 
-export interface ServiceAccount extends Common<"ServiceAccount"> {}
+export type ServiceAccount = Common<"ServiceAccount">;
 
 export interface ContainerPort {
   readonly name: string;
@@ -195,6 +195,7 @@ export interface AuthorizationPolicy extends Common<"AuthorizationPolicy"> {
     /** `unusable` never was understood: it denies all it selects as a DENY and matches nothing as an ALLOW. */
     readonly rules: readonly AuthorizationRule[] | "unusable";
   };
+  readonly status: { readonly conditions: readonly Condition[] };
 }
 
 export interface TargetRef {
@@ -213,6 +214,7 @@ export interface PeerAuthentication extends Common<"PeerAuthentication"> {
     /** By workload port, ascending. */
     readonly portLevelMtls: readonly { readonly port: number; readonly mode: MutualTlsMode }[];
   };
+  readonly status: { readonly conditions: readonly Condition[] };
 }
 
 /** Where a ServiceEntry's or WorkloadEntry's bytes go. */

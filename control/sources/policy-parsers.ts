@@ -2,7 +2,7 @@
  * AuthorizationPolicy and PeerAuthentication. Here a misspelt field is a fault, because a rule that lost a condition
  * says something else; and each comes with the view that refuses, for when no good version was ever seen.
  */
-import { Fields, parseIpBlock } from "./fields.ts";
+import { type Fields, parseIpBlock } from "./fields.ts";
 import type {
   AuthorizationCondition,
   AuthorizationOperation,
@@ -108,12 +108,12 @@ function parseSource(source: Fields): AuthorizationSource {
   source.only(...sourceFields);
   requireOneOf(source, sourceFields);
   return {
-    principals: source.texts("principals"),
-    notPrincipals: source.texts("notPrincipals"),
-    namespaces: source.texts("namespaces"),
-    notNamespaces: source.texts("notNamespaces"),
-    serviceAccounts: source.texts("serviceAccounts"),
-    notServiceAccounts: source.texts("notServiceAccounts"),
+    principals: parsePatterns(source, "principals"),
+    notPrincipals: parsePatterns(source, "notPrincipals"),
+    namespaces: parsePatterns(source, "namespaces"),
+    notNamespaces: parsePatterns(source, "notNamespaces"),
+    serviceAccounts: parseServiceAccounts(source, "serviceAccounts"),
+    notServiceAccounts: parseServiceAccounts(source, "notServiceAccounts"),
     ipBlocks: source.ipBlocks("ipBlocks"),
     notIpBlocks: source.ipBlocks("notIpBlocks"),
     requestPrincipals: source.texts("requestPrincipals"),
@@ -149,7 +149,7 @@ function parseCondition(condition: Fields): AuthorizationCondition {
       return { key, values: condition.ipBlocks("values"), notValues: condition.ipBlocks("notValues") };
     case "source.namespace":
     case "source.principal":
-      return { key, values: condition.texts("values"), notValues: condition.texts("notValues") };
+      return { key, values: parsePatterns(condition, "values"), notValues: parsePatterns(condition, "notValues") };
     case "destination.port":
       return { key, values: condition.ports("values"), notValues: condition.ports("notValues") };
     default: {
@@ -165,6 +165,27 @@ function parseCondition(condition: Fields): AuthorizationCondition {
       return { key: "http", attribute: key, values, notValues };
     }
   }
+}
+
+/** `x`, `x*`, `*x` or `*`. What could never match is refused: in a DENY it would deny nothing. */
+function parsePatterns(fields: Fields, name: string): string[] {
+  const patterns = fields.texts(name);
+  for (const pattern of patterns) {
+    if (pattern === "") fields.fault(name, "must not hold an empty string");
+    if (/.\*./.test(pattern) || /^\*.*\*$/.test(pattern))
+      fields.fault(name, `may have one "*", at the start or at the end, not "${pattern}"`);
+    if (pattern.startsWith("spiffe://")) fields.fault(name, `must be written without spiffe://, not "${pattern}"`);
+  }
+  return patterns;
+}
+
+/** `namespace/account`, or `account` in the policy's own namespace. */
+function parseServiceAccounts(fields: Fields, name: string): string[] {
+  const accounts = fields.texts(name);
+  for (const account of accounts)
+    if (!/^([-a-z0-9]+\/)?[-.a-z0-9]+$/.test(account))
+      fields.fault(name, `must be a service account or namespace/account, not "${account}"`);
+  return accounts;
 }
 
 /** An entry that names nothing would match everything or nothing, depending on whom one asks: it is refused. */
