@@ -2,7 +2,7 @@
  * What an interface leaves to hardware that a veth hasn't got (ethtool(8) -K): checksums never filled in and segments never
  * cut. A wire that carries frames through user space must have them as they would be on a cable.
  */
-import { lastError, LinuxError } from "./errno.ts";
+import { lastError, type LinuxError } from "./errno.ts";
 import { addressOf, AF_INET, libc, SOCK_CLOEXEC } from "./libc.ts";
 import { inNamespaceOf } from "./namespace.ts";
 

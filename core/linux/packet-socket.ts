@@ -56,6 +56,7 @@ export class PacketSocket {
 
   /** Frames that came and found no room, since the last time this was asked: a watcher with losses proves nothing. */
   dropped(): number {
+    if (this.#closed) return 0;
     const statistics = new Int32Array(2);
     libc.getsockopt(this.#fd, SOL_PACKET, PACKET_STATISTICS, statistics, Int32Array.of(8));
     return (statistics[1] ?? 0) >>> 0;
