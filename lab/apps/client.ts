@@ -1,13 +1,14 @@
 /**
  * The demo's client: asks each of its targets in turn, a new connection a request, and says what became of it as one line on standard output.
- * TARGETS: `http://host[:port]` separated by commas. INTERVAL_MS (1000): between rounds. MARKER: sent along, so that a sniffer can look for it.
+ * TARGETS: `http://host[:port]` separated by commas. INTERVAL_MS (1000): between rounds.
+ * Each request carries a marker of its own pair, so that a sniffer on the wire can tell whose bytes it can read.
  */
 import { randomUUID } from "node:crypto";
 import { request as httpRequest } from "node:http";
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { canonicalIp, formatEndpoint } from "../../core/base/ip.ts";
-import type { Attempt } from "../reachability/facts.ts";
+import { markerOf, type Attempt } from "../reachability/facts.ts";
 
 const from = `${process.env["POD_NAMESPACE"] ?? "?"}/${process.env["POD_NAME"] ?? "?"}`;
 const targets = (process.env["TARGETS"] ?? "").split(",").filter((target) => target !== "");
@@ -24,7 +25,7 @@ function ask(target: string): Promise<Attempt> {
   const started = performance.now();
   let remote = "";
   let local: string | undefined;
-  const headers = { "x-request-id": id, "x-marker": process.env["MARKER"] ?? "none" };
+  const headers = { "x-request-id": id, "x-marker": markerOf(from, url.hostname) };
   return new Promise((resolve) => {
     const settle = (result: { status: number } | { error: string }): void =>
       resolve({

@@ -49,6 +49,11 @@ export type Fact =
   | { readonly kind: "served"; readonly served: Served }
   | { readonly kind: "closed"; readonly record: CloseRecord };
 
+/** Text that a request of this pod to this host carries, and no other. @param from `namespace/pod`. */
+export function markerOf(from: string, host: string): string {
+  return `marker-of-${from.replace("/", "-")}-to-${host}.`;
+}
+
 /** The fact in a line of some process's log, or undefined where it holds none. */
 export function factOf(line: string): Fact | undefined {
   if (!line.startsWith("{")) return undefined;
