@@ -18,15 +18,15 @@ test("a running pod comes in by listeners, redirect, annotation, and goes out in
   world.agent = true;
   world.want("enrol");
   world.settle();
-  assert.equal(world.state.phase, "enrolled");
+  assert.equal(world.phase(), "enrolled");
   world.openConnection();
   world.want("leave");
   world.settle();
-  assert.equal(world.state.phase, "draining");
-  assert.deepEqual(world.kernel, { routing: true, capture: "released" });
+  assert.equal(world.phase(), "draining");
+  assert.deepEqual(world.kernel, { routing: "whole", capture: "released" });
   world.connections = 0;
   world.settle();
-  assert.equal(world.state.phase, "absent");
+  assert.equal(world.phase(), "absent");
   assert.deepEqual(world.history, [
     "route",
     "listen",
@@ -43,12 +43,12 @@ test("without an agent the pod is pending and not redirected; when one comes it 
   const world = new World();
   world.want("enrol");
   world.settle();
-  assert.equal(world.state.phase, "offered");
+  assert.equal(world.phase(), "offered");
   assert.equal(world.annotation, "pending");
   assert.equal(world.kernel.capture, "none");
   world.connectAgent();
   world.settle();
-  assert.equal(world.state.phase, "enrolled");
+  assert.equal(world.phase(), "enrolled");
   assert.equal(world.annotation, "enabled");
 });
 
@@ -62,17 +62,17 @@ test("labelled again while captured connections drain, the pod is captured again
   world.settle();
   world.want("enrol");
   world.settle();
-  assert.equal(world.state.phase, "enrolled");
+  assert.equal(world.phase(), "enrolled");
   assert.equal(world.connections, 1);
   assert.ok(!world.history.includes("remove"));
 });
 
 test("a restarted daemon takes over a captured pod without asking, and finishes what was half done", () => {
   for (const kernel of [
-    { routing: true, capture: "redirecting" },
-    { routing: false, capture: "redirecting" },
-    { routing: true, capture: "released" },
-    { routing: true, capture: "none" },
+    { routing: "whole", capture: "redirecting" },
+    { routing: "none", capture: "redirecting" },
+    { routing: "whole", capture: "released" },
+    { routing: "whole", capture: "none" },
   ] as const) {
     for (const want of ["enrol", "leave"] as const) {
       const world = new World();
@@ -83,10 +83,10 @@ test("a restarted daemon takes over a captured pod without asking, and finishes 
       world.wanted = want;
       world.event({ kind: "inspect" });
       world.settle();
-      assert.equal(world.state.phase, want === "enrol" ? "enrolled" : "absent", JSON.stringify({ kernel, want }));
+      assert.equal(world.phase(), want === "enrol" ? "enrolled" : "absent", JSON.stringify({ kernel, want }));
       assert.deepEqual(
         world.kernel,
-        want === "enrol" ? { routing: true, capture: "redirecting" } : { routing: false, capture: "none" },
+        want === "enrol" ? { routing: "whole", capture: "redirecting" } : { routing: "none", capture: "none" },
       );
     }
   }
@@ -94,12 +94,12 @@ test("a restarted daemon takes over a captured pod without asking, and finishes 
 
 test("a pod that was captured before the restart stays captured while no agent is there", () => {
   const world = new World();
-  world.kernel = { routing: true, capture: "redirecting" };
+  world.kernel = { routing: "whole", capture: "redirecting" };
   world.annotation = "enabled";
   world.wanted = "enrol";
   world.event({ kind: "inspect" });
   world.settle();
-  assert.equal(world.state.phase, "enrolled");
+  assert.equal(world.phase(), "enrolled");
   assert.equal(world.annotation, "enabled");
   assert.ok(world.offered);
 });
@@ -123,21 +123,21 @@ test("whatever fails, flips, crashes or comes late: listeners before the redirec
         world.want("enrol");
         for (const { what, pick } of moves) {
           world.move(what, pick);
-          seen.add(world.state.phase);
+          seen.add(world.phase());
         }
         world.converge(last);
         if (last === "enrol") {
-          assert.equal(world.state.phase, "enrolled");
-          assert.deepEqual(world.kernel, { routing: true, capture: "redirecting" });
+          assert.equal(world.phase(), "enrolled");
+          assert.deepEqual(world.kernel, { routing: "whole", capture: "redirecting" });
           assert.equal(world.annotation, "enabled");
           assert.ok(world.listening);
         } else if (last === "leave") {
-          assert.equal(world.state.phase, "absent");
-          assert.deepEqual(world.kernel, { routing: false, capture: "none" });
+          assert.equal(world.phase(), "absent");
+          assert.deepEqual(world.kernel, { routing: "none", capture: "none" });
           assert.equal(world.annotation, undefined);
           assert.ok(!world.listening && !world.offered);
         } else {
-          assert.equal(world.state.phase, "absent");
+          assert.equal(world.phase(), "absent");
           assert.ok(!world.listening && !world.offered);
         }
       },
@@ -189,7 +189,7 @@ const failure = { code: "test.fault" };
 class World {
   state: Enrolment = absent;
   wanted: Want = "leave";
-  kernel: KernelTruth = { routing: false, capture: "none" };
+  kernel: KernelTruth = { routing: "none", capture: "none" };
   annotation: Redirection = undefined;
   /** An agent is connected. */
   agent = false;
@@ -205,6 +205,10 @@ class World {
   #annotating: { redirection: Redirection } | undefined;
   #withdrawing = false;
   #timer = false;
+
+  phase(): Enrolment["phase"] {
+    return this.state.phase;
+  }
 
   want(want: Want): void {
     this.wanted = want;
@@ -260,7 +264,8 @@ class World {
       case "everything-under-way-ends":
         return this.settle(3);
       case "drift":
-        if (pick % 2 === 0 && this.kernel.capture === "redirecting") this.kernel = { ...this.kernel, routing: false };
+        if (pick % 2 === 0 && this.kernel.capture === "redirecting")
+          this.kernel = { ...this.kernel, routing: "partial" };
         return this.event({ kind: "drifted" });
     }
   }
@@ -318,7 +323,7 @@ class World {
         assert.ok(!this.offered, "closed while agents hold it");
         if (this.wanted === "forget") {
           // The namespace dies with its pod.
-          this.kernel = { routing: false, capture: "none" };
+          this.kernel = { routing: "none", capture: "none" };
           this.connections = 0;
           this.annotation = undefined;
         }
@@ -336,7 +341,7 @@ class World {
       case "inspect":
         return this.event({ kind: "found", truth: this.kernel, annotated: this.annotation !== undefined });
       case "route":
-        this.kernel = { ...this.kernel, routing: true };
+        this.kernel = { ...this.kernel, routing: "whole" };
         this.history.push("route");
         return this.event({ kind: "routed" });
       case "redirect":
@@ -346,7 +351,7 @@ class World {
         return this.event({ kind: "captured" });
       case "repair":
         assert.equal(this.kernel.capture, "redirecting", "a repair captures nothing that was free");
-        this.kernel = { routing: true, capture: "redirecting" };
+        this.kernel = { routing: "whole", capture: "redirecting" };
         return this.event({ kind: "captured" });
       case "release":
         assert.equal(this.annotation, undefined, "released while peers still tunnel");
@@ -358,7 +363,7 @@ class World {
       case "remove":
         assert.equal(this.connections, 0, "tables deleted under a captured connection");
         assert.notEqual(this.kernel.capture, "redirecting");
-        this.kernel = { routing: false, capture: "none" };
+        this.kernel = { routing: "none", capture: "none" };
         this.history.push("remove");
         return this.event({ kind: "removed" });
       default:

@@ -16,8 +16,8 @@ export type Want = "enrol" | "leave" | "forget";
 
 /** What the kernel holds of ours in a pod's network namespace. */
 export interface KernelTruth {
-  /** Both the ip rule and the route of table 100. */
-  readonly routing: boolean;
+  /** The ip rules and the routes of table 100, for every family the namespace speaks. */
+  readonly routing: "none" | "partial" | "whole";
   /** `released` has our tables without a redirect; `redirecting` may still differ from what is wanted (see drift). */
   readonly capture: "none" | "released" | "redirecting";
 }
@@ -227,11 +227,16 @@ function afterInspection(want: Want, truth: KernelTruth, annotated: boolean): St
   if (want === "forget") return closed();
   if (want === "enrol" && truth.capture === "redirecting") {
     // Captured by an earlier life of this daemon, so an agent had acknowledged it: it stays captured, whoever is away.
-    const next = truth.routing ? announce() : repair(0);
+    const next = truth.routing === "whole" ? announce() : repair(0);
     return { state: next.state, effects: [{ kind: "offer" }, ...next.effects] };
   }
-  if (want === "enrol") return route(tables, 0);
-  if (tables === "none" && !truth.routing && !annotated) return closed();
+  if (want === "enrol") {
+    const next = route(tables, 0);
+    // An announcement without capture (the node was rebooted, a pod of that name came again): peers would tunnel to nobody.
+    const retract: Effect = { kind: "annotate", redirection: "pending" };
+    return annotated ? { state: next.state, effects: [retract, ...next.effects] } : next;
+  }
+  if (tables === "none" && truth.routing === "none" && !annotated) return closed();
   const next = depart(want, tables);
   // Until the redirect is released somebody has to listen: the agent must not miss this pod in its snapshot.
   return truth.capture === "redirecting" ? { state: next.state, effects: [{ kind: "offer" }, ...next.effects] } : next;

@@ -69,7 +69,9 @@ export function removeRules(): NftOperation[] {
 export function podRouting(ipv6: boolean): { rules: MarkRule[]; routes: Omit<RouteOptions, "netns">[] } {
   const families = ipv6 ? (["ipv4", "ipv6"] as const) : (["ipv4"] as const);
   return {
-    rules: families.map((family) => ({ ...inboundMark, mark: inboundMark.value, table: 100, priority: 32764, family })),
+    rules: families.map((family) => {
+      return { mark: inboundMark.value, mask: inboundMark.mask, table: 100, priority: 32764, family };
+    }),
     routes: families.map((family) => ({
       destination: { address: family === "ipv4" ? "0.0.0.0" : "::", prefix: 0 },
       interface: "lo",

@@ -1,0 +1,41 @@
+/** `ambientd cni daemon`: flags in, a running daemon out, SIGTERM ends it. Pods stay as they are. */
+import { systemClock } from "../../core/base/clock.ts";
+import { createLog } from "../../core/base/log.ts";
+import { systemRandom } from "../../core/base/random.ts";
+import { LinuxError } from "../../core/linux/errno.ts";
+import { DirectorySource } from "../../control/sources/directory.ts";
+import { ConfigError, parseFlags, usage } from "./config.ts";
+import { startDaemon } from "./daemon.ts";
+
+export async function main(argv: string[]): Promise<void> {
+  if (argv.includes("--help")) {
+    process.stdout.write(usage);
+    return;
+  }
+  const config = parseFlags(argv);
+  if (config instanceof ConfigError) {
+    process.stderr.write(`${config.sentence()}\n`);
+    process.exitCode = 2;
+    return;
+  }
+  const log = createLog("cni");
+  const ended = endSignal();
+  const source = new DirectorySource({ manifests: config.manifests, status: config.status, log });
+  const daemon = await startDaemon(config, { source, clock: systemClock, random: systemRandom, log });
+  if (daemon instanceof LinuxError) {
+    log.fatal({ error: daemon.type }, `cannot listen for agents at ${config.zds}; is another daemon running there?`);
+    source.close();
+    process.exitCode = 1;
+    return;
+  }
+  const signal = await ended;
+  log.info({ signal }, "ending; captured pods stay captured");
+  await daemon.close();
+  source.close();
+}
+
+function endSignal(): Promise<NodeJS.Signals> {
+  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, resolve);
+  return promise;
+}
