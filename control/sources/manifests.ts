@@ -12,19 +12,49 @@ export interface ManifestDocument {
   lineOf(path: Fault["path"]): number;
 }
 
-/** Documents in order; a `List` is taken apart; empty documents are left out. Never throws. */
+/**
+ * Documents in order; a `List` is taken apart; empty documents are left out. Never throws. The text is cut at its `---`
+ * lines first, so that an unclosed bracket cannot swallow the documents behind it.
+ */
 export function readManifests(text: string): ManifestDocument[] {
+  return chunksOf(text).flatMap((chunk) => readChunk(chunk));
+}
+
+interface Chunk {
+  readonly text: string;
+  /** Lines of the file before it. */
+  readonly linesBefore: number;
+}
+
+function chunksOf(text: string): Chunk[] {
+  const chunks: Chunk[] = [];
+  let lines: string[] = [];
+  let linesBefore = 0;
+  const all = text.split("\n");
+  for (const [index, line] of all.entries()) {
+    if (/^---(\s|$)/.test(line)) {
+      chunks.push({ text: lines.join("\n"), linesBefore });
+      linesBefore = index;
+      lines = [];
+    }
+    lines.push(line);
+  }
+  return [...chunks, { text: lines.join("\n"), linesBefore }];
+}
+
+function readChunk({ text, linesBefore }: Chunk): ManifestDocument[] {
   const lines = new LineCounter();
+  const lineAt = (offset: number): number => linesBefore + lines.linePos(offset).line;
   const parsed = parseAllDocuments(text, { lineCounter: lines, uniqueKeys: true });
   const documents: Document.Parsed[] = Array.isArray(parsed) ? parsed : [];
   return documents.flatMap((document) => {
     const syntaxErrors = document.errors.map((error) => ({
-      line: lines.linePos(error.pos[0]).line,
+      line: lineAt(error.pos[0]),
       message: firstLine(error.message),
     }));
-    const value = valueOf(document, syntaxErrors);
+    const value = valueOf(document, syntaxErrors, linesBefore);
     if ((value === null || value === undefined) && syntaxErrors.length === 0) return [];
-    const lineOf = (path: Fault["path"]): number => lines.linePos(offsetOf(document, path)).line;
+    const lineOf = (path: Fault["path"]): number => lineAt(offsetOf(document, path));
     if (!isList(value)) return [{ value, syntaxErrors, lineOf }];
     return value.items.map((item, index) => ({
       value: item,
@@ -34,12 +64,12 @@ export function readManifests(text: string): ManifestDocument[] {
   });
 }
 
-function valueOf(document: Document.Parsed, errors: { line: number; message: string }[]): unknown {
+function valueOf(document: Document.Parsed, errors: { line: number; message: string }[], linesBefore: number): unknown {
   try {
     return document.toJS() as unknown;
   } catch (thrown) {
     // Too many aliases, or a tree too broken to convert.
-    errors.push({ line: 1, message: firstLine(messageOf(thrown)) });
+    errors.push({ line: linesBefore + 1, message: firstLine(messageOf(thrown)) });
     return undefined;
   }
 }

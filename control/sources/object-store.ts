@@ -55,11 +55,12 @@ export class ObjectStore {
     const before = this.#files.get(file);
     const next: FileEntry = { keys: new Set(), problems: [], unknownKinds: new Map() };
     const found = new Map<string, Declaration[]>();
-    let somethingUnnamed = false;
+    let incomplete = false;
     for (const [index, document] of (text === undefined ? [] : readManifests(text)).entries()) {
       const ref = identify(document.value);
-      if (ref === undefined) somethingUnnamed = this.#explainUnnamed(file, document, next) || somethingUnnamed;
+      if (ref === undefined) incomplete = this.#explainUnnamed(file, document, next) || incomplete;
       else push(found, refKey(ref), { file, index, document });
+      incomplete ||= document.syntaxErrors.length > 0;
       if (ref !== undefined) this.#entry(ref);
     }
     for (const [key, declarations] of found) {
@@ -68,8 +69,8 @@ export class ObjectStore {
     }
     for (const key of before?.keys ?? []) {
       if (next.keys.has(key)) continue;
-      // A document that names nothing may have been any of those that are missing now: they stay.
-      if (somethingUnnamed) next.keys.add(key);
+      // A document that names nothing, or broke off, may have been or held any of those that are missing now: they stay.
+      if (incomplete) next.keys.add(key);
       else this.#redeclare(key, file, []);
     }
     if (text === undefined) this.#files.delete(file);
