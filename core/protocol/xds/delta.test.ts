@@ -66,13 +66,13 @@ class World {
       const bytes = this.#up.shift();
       if (bytes === undefined) return false;
       const event = this.#server.receive(DeltaDiscoveryRequest.decode(bytes));
-      assert.ok(!(event instanceof XdsError), String(event));
+      if (event instanceof XdsError) throw event;
       assert.notEqual(event.kind, "stale");
       return true;
     }
     if (which === "server-writes") {
       const response = this.#server.poll();
-      assert.ok(!(response instanceof XdsError), String(response));
+      if (response instanceof XdsError) throw response;
       if (response === undefined) return false;
       for (const { name, version } of response.resources) this.sent.push(`${response.typeUrl} ${name} ${version}`);
       for (const name of response.removedResources) this.sent.push(`${response.typeUrl} -${name}`);
