@@ -125,7 +125,7 @@ function aimOf(
   const declared = service.ports.find((mapping) => mapping.servicePort === authority.port);
   const port = portOf(local, service.key, authority.port, declared?.targetPort ?? 0);
   if (port === undefined) return "NO_SERVICE_PORT";
-  trace.push({ code: "target-is-service", service: service.key, by: "vip" });
+  trace.push({ code: "target-is-service", service: service.key, by: "hostname" });
   trace.push({ code: "authority-accepted", because: "hostname" });
   return { port, named: vipOf(service, local.network, authority.port) };
 }

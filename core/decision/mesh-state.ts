@@ -75,10 +75,14 @@ export class MeshState {
       change.services.add(service.key);
     }
     for (const workload of update.workloads ?? []) {
-      const before = this.#removeWorkload(workload.uid);
+      const { uid } = workload;
+      const before = this.#workloads.get(uid);
+      const isJudgedAnew =
+        !before || isJudgedDifferently(before, workload) || this.#policies.overlooksWithdrawn(before);
+      this.#removeWorkload(uid);
       this.#addWorkload(workload);
-      change.workloads.add(workload.uid);
-      if (!before || isJudgedDifferently(before, workload)) change.authorization.workloads.add(workload.uid);
+      change.workloads.add(uid);
+      if (isJudgedAnew) change.authorization.workloads.add(uid);
     }
     return change;
   }

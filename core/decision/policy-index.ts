@@ -73,6 +73,11 @@ export class PolicyIndex {
     return true;
   }
 
+  /** Whether the workload lists a policy that control has taken back since. */
+  overlooksWithdrawn(workload: MeshWorkload): boolean {
+    return this.#withdrawn.size > 0 && workload.policies.some((key) => this.#withdrawn.get(key)?.has(workload.uid));
+  }
+
   addWorkload(workload: MeshWorkload): void {
     for (const key of workload.policies) {
       const listing = this.#listedBy.get(key);

@@ -4,7 +4,7 @@ import type { CloseCode } from "./close-reasons.ts";
 export type TraceStep =
   // What the target address turned out to be.
   | { readonly code: "target-is-workload"; readonly workload: string }
-  | { readonly code: "target-is-service"; readonly service: string; readonly by: "vip" | "prefix" }
+  | { readonly code: "target-is-service"; readonly service: string; readonly by: "vip" | "prefix" | "hostname" }
   | { readonly code: "target-is-unknown"; readonly network: string; readonly address: string }
   // Waypoints. `of` is the service or workload that has one.
   | { readonly code: "waypoint-chosen"; readonly of: string; readonly reference: string; readonly workload: string }
