@@ -98,6 +98,7 @@ test(
     assert.equal((await world.truth()).capture, "none");
     const agent = world.agent();
     await world.phase("enrolled");
+    await until("the whole snapshot", 5000, () => agent.heard.length === 2);
     assert.deepEqual(agent.heard, [`add ${uid}`, "snapshot-sent"]);
   },
 );

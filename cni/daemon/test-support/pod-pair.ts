@@ -1,13 +1,14 @@
 /** A pod in a namespace of its own, with a neighbour in another: a veth pair between, an echo server at each end. */
 import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { LinuxError } from "../../../core/linux/errno.ts";
-import { createNetworkNamespace } from "../../../core/linux/namespace.ts";
+import { createNetworkNamespace, inNamespace } from "../../../core/linux/namespace.ts";
 import { addAddress } from "../../../core/linux/netlink/addresses.ts";
 import { createVeth, setUp } from "../../../core/linux/netlink/links.ts";
 import { closeDescriptor, connectTcp, listenTcp } from "../../../core/linux/sockets.ts";
+import { until } from "../../../test/support/until.ts";
 
 export const addresses = {
   ipv4: { pod: "10.77.0.2", neighbour: "10.77.0.1" },
@@ -44,6 +45,9 @@ export class PodPair {
       for (const name of ["lo", "eth0"]) expectDone(await setUp(name, { netns }));
       await pair.#echo(netns);
     }
+    // A fresh link drops what is sent until the kernel has noticed its carrier; a lost SYN comes again only after a second.
+    for (const netns of Object.values(pair.netns))
+      await until("the link", 5000, () => inNamespace(netns, networkInterfaces)["eth0"] !== undefined);
     return pair;
   }
 
