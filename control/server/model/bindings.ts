@@ -15,6 +15,8 @@ export type Binding =
   | { readonly kind: "bound"; readonly waypoint: Waypoint }
   | { readonly kind: "refused"; readonly reason: BindingProblem; readonly message: string };
 
+export const unbound: Binding = { kind: "unbound" };
+
 export type BindingProblem = "WaypointIsNotReady" | "AttachmentDenied" | "UnsupportedTrafficType";
 
 /** @param traffic how the object is addressed: decides which waypoints can serve it (label istio.io/waypoint-for). */
@@ -95,6 +97,5 @@ function refused(reason: BindingProblem, message: string): Binding {
   return { kind: "refused", reason, message };
 }
 
-const unbound: Binding = { kind: "unbound" };
 const useWaypoint = "istio.io/use-waypoint";
 const managedGateways = ["istio.io-mesh-controller", "istio.io-eastwest-controller"];

@@ -6,13 +6,13 @@
 import type { KubeObject } from "../../sources/objects.ts";
 import { refKey, refOf, type ObjectDelta } from "../../sources/source.ts";
 import { convertPolicy } from "./authorization.ts";
-import { bindingConditions, type Binding } from "./bindings.ts";
+import { bindingConditions, bindingOf, unbound, type Binding } from "./bindings.ts";
 import type { Reader } from "./collections.ts";
 import { defaultMeshConfig, Inputs, keyOf, type MeshConfig } from "./inputs.ts";
 import { portPolicy, strictPolicy } from "./peer-authentication.ts";
 import { derivePod } from "./pods.ts";
 import { authorizationResource, serviceResource, workloadResource, type Resource } from "./resources.ts";
-import { claimsOf, deriveService } from "./services.ts";
+import { claimsOf, deriveService, isMeshService, type Claimant } from "./services.ts";
 import { peerStatus, policyStatus, waypointBound, type StatusRow } from "./status.ts";
 import { deriveEntryEndpoints, deriveSlice, deriveWorkloadEntry } from "./workload-entries.ts";
 
@@ -36,7 +36,18 @@ interface RowOutput {
   readonly status: StatusRow | undefined;
 }
 
-type RowKind = "pod" | "workload-entry" | "endpoints" | "slice" | "service" | "policy" | "peer" | "strict";
+/** `binding` is what a Service or ServiceEntry is told; the resources it claims are rows of their own, one per host name. */
+type RowKind =
+  | "pod"
+  | "workload-entry"
+  | "endpoints"
+  | "slice"
+  | "service"
+  | "service-binding"
+  | "entry-binding"
+  | "policy"
+  | "peer"
+  | "strict";
 
 export class Model {
   readonly #inputs: Inputs;
@@ -72,10 +83,6 @@ export class Model {
       } else this.#rows.set(row, after);
       for (const resource of before?.resources ?? []) changes.before(resource);
       for (const resource of after?.resources ?? []) changes.after(resource);
-      // A row that has nothing more to say of an object takes back what it said, unless another row speaks for it.
-      const previous = before?.status;
-      if (previous !== undefined && !statuses.has(refKey(previous.ref)))
-        statuses.set(refKey(previous.ref), { ...previous, conditions: [] });
       if (after?.status !== undefined) statuses.set(refKey(after.status.ref), after.status);
     }
     for (const ref of gone) {
@@ -103,9 +110,9 @@ export class Model {
       case "EndpointSlice":
         return [rowKey("slice", key)];
       case "Service":
-        return claimsOf(object, this.#inputs).map((claim) => rowKey("service", claim));
+        return [rowKey("service-binding", key), ...this.#claimRows(object)];
       case "ServiceEntry":
-        return [rowKey("endpoints", key), ...claimsOf(object, this.#inputs).map((claim) => rowKey("service", claim))];
+        return [rowKey("entry-binding", key), rowKey("endpoints", key), ...this.#claimRows(object)];
       case "AuthorizationPolicy":
         return [rowKey("policy", key)];
       case "PeerAuthentication":
@@ -117,6 +124,10 @@ export class Model {
       case "GatewayClass":
         return [];
     }
+  }
+
+  #claimRows(object: Claimant): string[] {
+    return claimsOf(object, this.#inputs).map((claim) => rowKey("service", claim));
   }
 
   #derive(row: string, reader: Reader): RowOutput | undefined {
@@ -131,8 +142,10 @@ export class Model {
         return output(workload && workloadResource(workload));
       }
       case "workload-entry": {
-        const derived = deriveWorkloadEntry(reader, inputs, key);
-        return derived && bound(workloadResource(derived.message), derived.claimant, derived.binding);
+        const entry = inputs.workloadEntries.get(reader, key);
+        if (entry === undefined) return undefined;
+        const { workload, binding } = deriveWorkloadEntry(reader, inputs, entry);
+        return told(entry, binding, workload && workloadResource(workload));
       }
       case "endpoints":
         if (inputs.serviceEntries.get(reader, key) === undefined) return undefined;
@@ -141,8 +154,17 @@ export class Model {
         if (inputs.slices.get(reader, key) === undefined) return undefined;
         return output(...deriveSlice(reader, inputs, key).map(workloadResource));
       case "service": {
-        const derived = deriveService(reader, inputs, key);
-        return derived && bound(serviceResource(derived.message), derived.claimant, derived.binding);
+        const service = deriveService(reader, inputs, key);
+        return service && output(serviceResource(service));
+      }
+      case "service-binding": {
+        const service = inputs.services.get(reader, key);
+        if (service === undefined) return undefined;
+        return told(service, isMeshService(service) ? bindingOf(reader, inputs, service.metadata, "service") : unbound);
+      }
+      case "entry-binding": {
+        const entry = inputs.serviceEntries.get(reader, key);
+        return entry && told(entry, bindingOf(reader, inputs, entry.metadata, "service"));
       }
       case "policy": {
         const policy = inputs.policies.get(reader, key);
@@ -226,7 +248,7 @@ function output(...resources: readonly (Resource | undefined)[]): RowOutput {
   return { resources: resources.flatMap((resource) => resource ?? []), status: undefined };
 }
 
-function bound(resource: Resource, claimant: KubeObject, binding: Binding): RowOutput {
-  const status = { ref: refOf(claimant), owned: [waypointBound], conditions: bindingConditions(binding) };
-  return { resources: [resource], status };
+function told(object: KubeObject, binding: Binding, resource?: Resource): RowOutput {
+  const status = { ref: refOf(object), owned: [waypointBound], conditions: bindingConditions(binding) };
+  return { ...output(resource), status };
 }

@@ -1,8 +1,8 @@
 /** Derived messages as subscribers get them: bytes under a name, with a version that says whether they differ. */
 import { hash } from "node:crypto";
 import { parseIp } from "../../../core/base/ip.ts";
-import { addressType } from "../../../core/protocol/wds/address.ts";
-import { authorizationType } from "../../../core/protocol/wds/authorization.ts";
+import { addressType as addressTypeUrl } from "../../../core/protocol/wds/address.ts";
+import { authorizationType as authorizationTypeUrl } from "../../../core/protocol/wds/authorization.ts";
 import { Authorization } from "../../../core/protocol/generated/security.ts";
 import {
   Address,
@@ -11,8 +11,10 @@ import {
   type Workload,
 } from "../../../core/protocol/generated/workload.ts";
 
+export { addressTypeUrl, authorizationTypeUrl };
+
 export interface Resource {
-  readonly typeUrl: typeof addressType | typeof authorizationType;
+  readonly typeUrl: typeof addressTypeUrl | typeof authorizationTypeUrl;
   /** Workload: its uid. Service: namespace/hostname. Authorization: namespace/name. */
   readonly name: string;
   /** Of the bytes: SHA-256 cut to 16 hex digits. */
@@ -22,17 +24,17 @@ export interface Resource {
 }
 
 export function workloadResource(workload: Workload): Resource {
-  return resource(addressType, workload.uid, encodeAddress({ $case: "workload", value: workload }));
+  return resource(addressTypeUrl, workload.uid, encodeAddress({ $case: "workload", value: workload }));
 }
 
 export function serviceResource(service: Service): Resource {
   const name = `${service.namespace}/${service.hostname}`;
-  return resource(addressType, name, encodeAddress({ $case: "service", value: service }));
+  return resource(addressTypeUrl, name, encodeAddress({ $case: "service", value: service }));
 }
 
 export function authorizationResource(authorization: Authorization): Resource {
   const name = `${authorization.namespace}/${authorization.name}`;
-  return resource(authorizationType, name, Authorization.encode(authorization).finish());
+  return resource(authorizationTypeUrl, name, Authorization.encode(authorization).finish());
 }
 
 /** @param ip canonical text. */

@@ -11,20 +11,13 @@ import {
 } from "../../../core/protocol/generated/workload.ts";
 import { canonicalIp } from "../../../core/base/ip.ts";
 import type { Labels, ObjectMeta, Service, ServiceEntry } from "../../sources/objects.ts";
-import { bindingOf, waypointAddress, type Binding } from "./bindings.ts";
+import { bindingOf, waypointAddress } from "./bindings.ts";
 import type { Reader } from "./collections.ts";
 import { byAge, keyOf, serviceHostname, type Inputs } from "./inputs.ts";
 import { entryPorts, servicePorts } from "./ports.ts";
 import { addressBytes, networkAddress } from "./resources.ts";
 
 export type Claimant = Service | ServiceEntry;
-
-export interface DerivedService {
-  readonly message: ServiceMessage;
-  /** Whose host name it is, for its status. */
-  readonly claimant: Claimant;
-  readonly binding: Binding;
-}
 
 /** Who a host name of a namespace belongs to: a Service before any ServiceEntry, the oldest ServiceEntry before others. */
 export function claimantOf(reader: Reader, inputs: Inputs, key: string): Claimant | undefined {
@@ -38,14 +31,14 @@ export function isMeshService(service: Service): boolean {
 }
 
 /** @param key `namespace/hostname` */
-export function deriveService(reader: Reader, inputs: Inputs, key: string): DerivedService | undefined {
+export function deriveService(reader: Reader, inputs: Inputs, key: string): ServiceMessage | undefined {
   const claimant = claimantOf(reader, inputs, key);
   if (claimant === undefined) return undefined;
   const hostname = key.slice(key.indexOf("/") + 1);
   const binding = bindingOf(reader, inputs, claimant.metadata, "service");
   const own =
     claimant.kind === "Service" ? fromService(reader, inputs, claimant) : fromEntry(reader, inputs, claimant, hostname);
-  const message: ServiceMessage = {
+  return {
     ...own,
     name: claimant.metadata.name,
     namespace: claimant.metadata.namespace,
@@ -57,7 +50,6 @@ export function deriveService(reader: Reader, inputs: Inputs, key: string): Deri
     weightedWaypoints: [],
     visibility: Visibility.PUBLIC,
   };
-  return { message, claimant, binding };
 }
 
 type Own = Pick<ServiceMessage, "addresses" | "ports" | "subjectAltNames" | "loadBalancing" | "ipFamilies">;

@@ -24,15 +24,12 @@ import {
   selectingServices,
 } from "./workloads.ts";
 
-export interface DerivedEntry {
-  readonly message: Workload;
-  readonly claimant: WorkloadEntry;
-  readonly binding: Binding;
-}
-
-export function deriveWorkloadEntry(reader: Reader, inputs: Inputs, key: string): DerivedEntry | undefined {
-  const entry = inputs.workloadEntries.get(reader, key);
-  if (entry === undefined || entry.spec.address === "") return undefined;
+/** The entry's workload, if it has an address, and what became of its wish for a waypoint. */
+export function deriveWorkloadEntry(
+  reader: Reader,
+  inputs: Inputs,
+  entry: WorkloadEntry,
+): { workload: Workload | undefined; binding: Binding } {
   const { name, namespace } = entry.metadata;
   const labels = { ...entry.metadata.labels, ...entry.spec.labels };
   const memberships = new Memberships(inputs);
@@ -41,8 +38,9 @@ export function deriveWorkloadEntry(reader: Reader, inputs: Inputs, key: string)
   for (const service of selectingServices(reader, inputs, namespace, labels))
     memberships.addService(service, portsAtWorkloadEntry(service, entry.spec));
   const binding = bindingOf(reader, inputs, { ...entry.metadata, labels }, "workload");
+  if (entry.spec.address === "") return { workload: undefined, binding };
   const uid = `${inputs.config.clusterId}/networking.istio.io/WorkloadEntry/${namespace}/${name}`;
-  const message: Workload = {
+  const workload: Workload = {
     ...blankWorkload(inputs, uid, namespace, name),
     ...endpointFields(reader, inputs, entry.spec),
     ...canonicalName(labels, name),
@@ -52,7 +50,7 @@ export function deriveWorkloadEntry(reader: Reader, inputs: Inputs, key: string)
     waypoint: waypointAddress(reader, inputs, binding),
     services: memberships.build(),
   };
-  return { message, claimant: entry, binding };
+  return { workload, binding };
 }
 
 /** One workload per endpoint; without any, a name that DNS resolves is its own endpoint. */
