@@ -4,6 +4,10 @@ import { TypedError } from "../core/base/errors.ts";
 /** Which IP families the lab speaks: 4, 6 or both. */
 export type Families = "4" | "6" | "46";
 
+export function isFamilies(text: string): text is Families {
+  return text === "4" || text === "6" || text === "46";
+}
+
 /** An address and the length of its prefix in bits. */
 export interface Interfaced {
   readonly address: string;
@@ -95,6 +99,11 @@ export class ServiceAddresses {
     );
   }
 
+  /** Whether this service's addresses are ours. */
+  holds(service: string): boolean {
+    return this.#slots.holds(service);
+  }
+
   release(service: string): void {
     this.#slots.release(service);
   }
@@ -119,6 +128,10 @@ class Slots {
     this.#released.delete(name);
     this.#held.set(name, slot);
     return slot;
+  }
+
+  holds(name: string): boolean {
+    return this.#held.has(name);
   }
 
   release(name: string): void {
