@@ -3,9 +3,24 @@
  * Arguments are substrings of file names (`npm test -- policy` runs what matches and leaves the static checks out).
  */
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { globSync } from "node:fs";
 import { run } from "node:test";
 import { installPeers } from "./peers.ts";
+
+/** What of the runner's events is read here. */
+interface TestPass {
+  readonly name: string;
+  readonly file?: string | undefined;
+  readonly skip?: string | boolean | undefined;
+  readonly details: { readonly duration_ms: number };
+}
+
+interface TestFail {
+  readonly name: string;
+  readonly file?: string | undefined;
+  readonly details: { readonly error: Error };
+}
 
 interface Tally {
   passed: number;
@@ -41,30 +56,39 @@ report();
 async function runFiles(paths: readonly string[], concurrency: number): Promise<void> {
   if (paths.length === 0) return;
   const stream = run({ files: [...paths], concurrency, timeout: 900_000, forceExit: true });
-  for await (const { type, data } of stream) {
-    if (type === "test:stderr" || type === "test:stdout") process.stdout.write(data.message);
-    if (type === "test:diagnostic" && data.nesting > 0) say(`    ${data.message}`);
-    if (type !== "test:pass" && type !== "test:fail") continue;
-    if (type === "test:pass" && data.details.type === "suite") continue;
-    // The runner's own entry for a file is no test of ours, unless the file itself died.
-    const isFile = paths.some((path) => data.name.endsWith(path));
-    if (isFile && type === "test:pass") continue;
-    const name = `${relative(data.file)}: ${data.name}`;
-    if (type === "test:fail") {
-      // A test that fails only because one inside it failed is counted once, inside.
-      const failure = data.details.error as Error & { failureType?: string; cause?: unknown };
-      if (failure.failureType === "subtestsFailed") continue;
-      tally.failed.push(name);
-      say(`FAIL  ${name}\n${indent(explain(failure))}`);
-    } else if (data.skip !== undefined) {
-      const reason = typeof data.skip === "string" && data.skip !== "" ? data.skip : "no reason given";
-      tally.skipped.push(`${name} (${reason})`);
-      say(`SKIP  ${name} (${reason})`);
-    } else {
-      tally.passed++;
-      say(`ok    ${name} (${Math.round(data.details.duration_ms)} ms)`);
-    }
+  const isFile = (name: string): boolean => paths.some((path) => name.endsWith(path));
+  stream.on("test:stdout", ({ message }) => process.stdout.write(message));
+  stream.on("test:stderr", ({ message }) => process.stdout.write(message));
+  stream.on("test:diagnostic", ({ nesting, message }) => {
+    if (nesting > 0) say(`    ${message}`);
+  });
+  stream.on("test:pass", (data) => {
+    // Neither suites nor the runner's own entry for a file are tests of ours.
+    if (data.details.type !== "suite" && !isFile(data.name)) passed(data);
+  });
+  stream.on("test:fail", failed);
+  stream.resume();
+  await once(stream, "end");
+}
+
+function passed(data: TestPass): void {
+  const name = `${relative(data.file)}: ${data.name}`;
+  if (data.skip === undefined) {
+    tally.passed++;
+    return say(`ok    ${name} (${Math.round(data.details.duration_ms)} ms)`);
   }
+  const reason = typeof data.skip === "string" && data.skip !== "" ? data.skip : "no reason given";
+  tally.skipped.push(`${name} (${reason})`);
+  say(`SKIP  ${name} (${reason})`);
+}
+
+function failed(data: TestFail): void {
+  const failure = data.details.error as Error & { failureType?: string; cause?: unknown };
+  // A test that fails only because one inside it failed is counted once, inside.
+  if (failure.failureType === "subtestsFailed") return;
+  const name = `${relative(data.file)}: ${data.name}`;
+  tally.failed.push(name);
+  say(`FAIL  ${name}\n${indent(explain(failure))}`);
 }
 
 function check(name: string, command: string, args: string[]): void {

@@ -1,0 +1,141 @@
+/** `ambientctl lab …`: into and around the mesh in a box. */
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { Command } from "commander";
+import { execInPod, listLabs } from "../../lab/attach.ts";
+import type { LabStatus } from "../../lab/status.ts";
+import { chooseLab, labOption, type ChosenLab } from "../clients/lab.ts";
+import { exitCodes } from "../exit-codes.ts";
+import { Failure } from "../render/failure.ts";
+import { outputOption, print, type Format } from "../render/output.ts";
+import { labelCommand } from "./lab-label.ts";
+
+export function labCommand(): Command {
+  const lab = new Command("lab")
+    .description("work with the mesh in a box that npm start runs")
+    .enablePositionalOptions();
+  for (const command of [
+    execCommand(),
+    statusCommand(),
+    logsCommand(),
+    applyCommand(),
+    deleteCommand(),
+    labelCommand(),
+    listCommand(),
+  ]) {
+    lab.addCommand(command.exitOverride());
+  }
+  return lab;
+}
+
+function execCommand(): Command {
+  return new Command("exec")
+    .description("run a command in a pod: ambientctl lab exec NS/POD -- CMD")
+    .argument("<pod>", "namespace/name")
+    .argument("<command...>", "the command and its arguments, after --")
+    .addOption(labOption())
+    .passThroughOptions()
+    .action(async (pod: string, argv: string[], _options: object, command: Command) => {
+      const lab = chooseLab(command);
+      const child = await within(lab, () => execInPod(lab.pid, pod, argv, { stdio: "inherit" }));
+      // The command gets the terminal's signals itself; we only pass on how it ended.
+      for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));
+      process.exitCode = await new Promise<number>((resolve) => {
+        child.on("error", () => resolve(exitCodes.unusable));
+        child.on("close", (code, signal) => resolve(code ?? (signal === null ? exitCodes.failed : 128)));
+      });
+    });
+}
+
+function statusCommand(): Command {
+  return new Command("status")
+    .description("list the lab's pods and what is wrong with its manifests")
+    .addOption(labOption())
+    .addOption(outputOption())
+    .action(async (options: { output: Format }, command: Command) => {
+      const { pods, problems } = await chooseLab(command).client.request<LabStatus>("GET", "/status");
+      print(options.output, podColumns, pods);
+      for (const problem of problems) process.stderr.write(`${problem}\n`);
+    });
+}
+
+function logsCommand(): Command {
+  return new Command("log")
+    .description("show what a process of the lab wrote: control, node1.agent, node1.cni, node1.pod.shop.server-1 …")
+    .argument("<process>")
+    .option("-f, --follow", "go on as it writes", false)
+    .addOption(labOption())
+    .action(async (name: string, options: { follow: boolean }, command: Command) => {
+      const lab = chooseLab(command);
+      const log = await within(lab, () =>
+        lab.client.open("GET", `/log/${encodeURIComponent(name)}?follow=${options.follow ? 1 : 0}`),
+      );
+      for await (const chunk of log) process.stdout.write(chunk as Buffer);
+    });
+}
+
+function applyCommand(): Command {
+  return new Command("apply")
+    .description("put a manifest into the lab, or replace the one of that name")
+    .requiredOption("-f, --file <file>", "YAML or JSON; - is standard input")
+    .addOption(labOption())
+    .action(async (options: { file: string }, command: Command) => {
+      const lab = chooseLab(command);
+      const name = options.file === "-" ? "standard-input.yaml" : basename(options.file);
+      await within(lab, () => lab.client.request("PUT", `/manifests/${encodeURIComponent(name)}`, text(options.file)));
+      process.stdout.write(`${name} applied\n`);
+    });
+}
+
+function deleteCommand(): Command {
+  return new Command("delete")
+    .description("take a manifest out of the lab again")
+    .requiredOption("-f, --file <file>", "as it was applied")
+    .addOption(labOption())
+    .action(async (options: { file: string }, command: Command) => {
+      const lab = chooseLab(command);
+      await within(lab, () => lab.client.request("DELETE", `/manifests/${encodeURIComponent(basename(options.file))}`));
+      process.stdout.write(`${basename(options.file)} deleted\n`);
+    });
+}
+
+function listCommand(): Command {
+  return new Command("list")
+    .description("list the labs that run on this machine")
+    .addOption(outputOption())
+    .action((options: { output: Format }) => print(options.output, labColumns, listLabs()));
+}
+
+/** What the lab refuses is an answer for a person, not a stack. */
+async function within<T>(lab: ChosenLab, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (thrown) {
+    const why = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new Failure(`The lab refuses: ${why}.`, `ambientctl lab status --lab ${lab.name} lists what there is.`);
+  }
+}
+
+function text(file: string): string {
+  try {
+    return readFileSync(file === "-" ? 0 : file, "utf8");
+  } catch {
+    throw new Failure(`${file} can't be read.`, "Name a file of manifests, or - for standard input.");
+  }
+}
+
+type PodRow = LabStatus["pods"][number];
+
+const podColumns = [
+  { heading: "pod", cell: (row: PodRow) => row.pod },
+  { heading: "node", cell: (row: PodRow) => row.node },
+  { heading: "addresses", cell: (row: PodRow) => row.addresses.join(",") },
+  { heading: "stage", cell: (row: PodRow) => row.stage },
+  { heading: "ready", cell: (row: PodRow) => String(row.ready) },
+  { heading: "restarts", cell: (row: PodRow) => String(row.restarts) },
+];
+
+const labColumns = [
+  { heading: "lab", cell: (row: { name: string; pid: number }) => row.name },
+  { heading: "pid", cell: (row: { name: string; pid: number }) => String(row.pid) },
+];

@@ -1,0 +1,36 @@
+/** `ambientctl`: what a person types. Each command is a file of its own in commands/. */
+import { Command, CommanderError } from "commander";
+import { messageOf } from "../core/base/errors.ts";
+import { certificatesCommand } from "./commands/certificates.ts";
+import { labCommand } from "./commands/lab.ts";
+import { logCommand } from "./commands/log.ts";
+import { workloadsCommand } from "./commands/workloads.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { Failure } from "./render/failure.ts";
+
+export async function main(argv: string[]): Promise<void> {
+  const program = new Command("ambientctl")
+    .description("Ask an ambient mesh what it knows, and why it did what it did")
+    .enablePositionalOptions()
+    .exitOverride()
+    .showHelpAfterError("(ambientctl --help says more)");
+  for (const command of [labCommand(), workloadsCommand(), certificatesCommand(), logCommand()]) {
+    program.addCommand(command.exitOverride());
+  }
+  try {
+    await program.parseAsync(argv, { from: "user" });
+  } catch (thrown) {
+    process.exitCode = explain(thrown);
+  }
+}
+
+function explain(thrown: unknown): number {
+  // Commander has printed its own message already; help and version are no failures.
+  if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? exitCodes.ok : exitCodes.unusable;
+  if (thrown instanceof Failure) {
+    process.stderr.write(thrown.render());
+    return thrown.exitCode;
+  }
+  process.stderr.write(`${messageOf(thrown)}\n`);
+  return exitCodes.unusable;
+}
