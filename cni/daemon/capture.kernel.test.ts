@@ -7,8 +7,7 @@ import { systemClock } from "../../core/base/clock.ts";
 import { silentLog } from "../../core/base/log.ts";
 import { seededRandom } from "../../core/base/random.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
-import { createNetworkNamespace } from "../../core/linux/namespace.ts";
-import { closeDescriptor } from "../../core/linux/sockets.ts";
+import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { until } from "../../test/support/until.ts";
 import type { DaemonConfig } from "./config.ts";
 import { startDaemon, type Daemon, type DaemonModules } from "./daemon.ts";
@@ -22,7 +21,7 @@ import { addresses, PodPair, type Conversation, type Side } from "./test-support
 
 const uid = "3a6e7c9e-0000-4000-8000-000000000001";
 const ambient = { [dataplaneModeLabel]: "ambient" };
-const skip = whyNot();
+const skip = enterNamespaces() ?? false;
 
 for (const family of ["ipv4", "ipv6"] as const) {
   test(
@@ -356,14 +355,5 @@ class Loop {
       );
       this.slowestMs = Math.max(this.slowestMs, performance.now() - startMs);
     }
-  }
-}
-
-function whyNot(): string | false {
-  try {
-    closeDescriptor(createNetworkNamespace());
-    return false;
-  } catch (thrown) {
-    return `needs network namespaces: ${String(thrown)}`;
   }
 }

@@ -1,10 +1,10 @@
 /** A pod in a namespace of its own, with a neighbour in another: a veth pair between, an echo server at each end. */
-import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { LinuxError } from "../../../core/linux/errno.ts";
-import { createNetworkNamespace, inNamespace } from "../../../core/linux/namespace.ts";
+import { bindNamespace, createNetworkNamespace, inNamespace, unbindNamespace } from "../../../core/linux/namespace.ts";
 import { addAddress } from "../../../core/linux/netlink/addresses.ts";
 import { createVeth, setUp } from "../../../core/linux/netlink/links.ts";
 import { closeDescriptor, connectTcp, listenTcp } from "../../../core/linux/sockets.ts";
@@ -30,8 +30,7 @@ export class PodPair {
     this.uid = uid;
     this.folder = mkdtempSync(join(tmpdir(), "ambientd-cni-"));
     this.netns = { pod: createNetworkNamespace(), neighbour: createNetworkNamespace() };
-    // A link to the descriptor stands in for the bind mount: nothing to unmount when a test dies.
-    symlinkSync(`/proc/${process.pid}/fd/${this.netns.pod}`, join(this.folder, uid));
+    expectDone(bindNamespace(this.netns.pod, join(this.folder, uid)));
   }
 
   static async make(uid: string): Promise<PodPair> {
@@ -65,6 +64,7 @@ export class PodPair {
     for (const server of this.#servers) server.close();
     for (const socket of this.#sockets) socket.destroy();
     for (const fd of Object.values(this.netns)) closeDescriptor(fd);
+    expectDone(unbindNamespace(join(this.folder, this.uid)));
     rmSync(this.folder, { recursive: true, force: true });
   }
 
