@@ -110,7 +110,8 @@ export class SeqpacketConnection {
 
   /**
    * One packet. The descriptors are duplicated on their way: the caller still owns, and closes, its own.
-   * EAGAIN: the other end does not read (what it has not read is limited); EPIPE: it is gone. An error does not close.
+   * EAGAIN: the other end does not read (what it has not read is limited); EPIPE: it is gone;
+   * ECONNRESET: it went with packets unread. An error does not close.
    */
   send(bytes: Uint8Array, descriptors: readonly number[] = []): LinuxError | undefined {
     if (this.#closed) return new LinuxError({ code: "linux.syscall", call: "sendmsg", errno: "EPIPE" });
@@ -129,7 +130,10 @@ export class SeqpacketConnection {
     this.#packet = packet;
   }
 
-  /** Called once when the other end has closed, or with the error that ended it; not after our own close(). */
+  /**
+   * Called once when the other end has closed, or with the error that ended it (ECONNRESET: it had not read all of ours); not
+   * after our own close().
+   */
   onClose(ended: (error?: LinuxError) => void): void {
     this.#ended = ended;
   }
