@@ -285,6 +285,17 @@ describe("the decision", () => {
   });
 });
 
+test("a workload that control no longer knows is judged by the copy and the policies of now", () => {
+  const state = new MeshState();
+  const listing = { ...cart, policies: ["shop/p"] };
+  const facts = { local: listing, peerAddress: "10.1.0.9", destination: { address: "10.1.0.5", port: 80 } };
+  state.apply({ workloads: [listing], policies: [policy("shop/p", { scope: "selector", rules: [{ clauses: [] }] })] });
+  state.apply({ removed: { addresses: [listing.uid] } });
+  assert.equal(authorize(state, facts).allowed, true);
+  state.apply({ policies: [policy("shop/p", { scope: "selector" })] });
+  assert.equal(authorize(state, facts).allowed, false);
+});
+
 describe("10,000 policies", () => {
   const many = Array.from({ length: 10_000 }, (_, at) =>
     policy(`shop/p${at}`, {

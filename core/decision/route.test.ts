@@ -267,6 +267,12 @@ describe("addresses of the chosen endpoint", () => {
     }
   });
 
+  test("F-047 are the target's own where it is one of them", () => {
+    const many = { ...cartPod, addresses: ["10.1.0.4", "10.1.0.5"] };
+    const decision = decide({ workloads: [many] }, { address: "10.1.0.5", port: 80 });
+    assert.equal(decision.kind === "hbone" && decision.authority, "10.1.0.5:80");
+  });
+
   test("F-047 are of the only family that the service allows", () => {
     assert.equal(reached("ipv6", "10.96.0.1"), "fd00:1::5");
     assert.equal(reached("ipv4", "fd00:96::1"), "10.1.0.5");

@@ -125,6 +125,15 @@ describe("waypoints", () => {
     assert.equal(byPod.kind === "hbone" && byPod.via, "workload");
   });
 
+  test("F-040 are told from pods that merely have the same address on another network", () => {
+    const byAddress = { destination: { kind: "address", network: "", address: "10.1.0.40" }, port: 15_008 } as const;
+    const update = { services: services({ waypoint: byAddress }), workloads: [cartPod, waypointPod] };
+    assert.equal(through(update, { source: waypointPod }), "workload 10.1.0.5 15008");
+    const twin = { ...pod("shop/twin", "10.1.0.40"), hostNetwork: true };
+    assert.equal(through(update, { source: twin }), "waypoint 10.1.0.40 15008");
+    assert.equal(through(update, { source: { ...waypointPod, network: "west" } }), "refuse", "never past it");
+  });
+
   test("another pod of the waypoint is tried when one is set aside", () => {
     const second = { ...waypointPod, uid: "Kubernetes//Pod/shop/waypoint-2", addresses: ["10.1.0.44"] };
     const update = { services: services({ waypoint: gatewayAt(waypoint) }), workloads: [cartPod, waypointPod, second] };
