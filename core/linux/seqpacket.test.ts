@@ -64,7 +64,7 @@ test("a packet longer than 64 KiB closes the connection with an error, and so do
       undefined,
     );
     closeSync(file);
-    const error = (await until("the end", 5_000, () => ended[0])) as LinuxError;
+    const error = await until("the end", 5_000, () => ended[0]);
     assert.deepEqual(error.type, { code: "linux.truncated-packet", what });
     assert.deepEqual(packets, []);
     close();
@@ -187,7 +187,7 @@ interface Pair {
   /** How the server's side ended. */
   readonly ended: (LinuxError | undefined)[];
   readonly clientEnded: (LinuxError | undefined)[];
-  close(): void;
+  readonly close: () => void;
 }
 
 async function pair(): Promise<Pair> {

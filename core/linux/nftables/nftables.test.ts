@@ -309,7 +309,7 @@ const anyMatch: fc.Arbitrary<Expression> = fc.oneof(
     port: number16,
     not,
   }),
-) as fc.Arbitrary<Expression>;
+);
 const anyAction: fc.Arbitrary<Expression> = fc.oneof(
   fc.constantFrom(
     { kind: "counter" },
@@ -320,7 +320,7 @@ const anyAction: fc.Arbitrary<Expression> = fc.oneof(
   ),
   fc.record({ kind: fc.constant("set-mark"), value: number32 }),
   fc.record({ kind: fc.constant("set-connection-mark"), keep: number32, value: number32 }),
-) as fc.Arbitrary<Expression>;
+);
 const anyRule = fc
   .tuple(fc.array(anyMatch, { maxLength: 4 }), anyAction)
   .map(([matches, action]): Rule => [...matches, action]);
