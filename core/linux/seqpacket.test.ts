@@ -161,6 +161,36 @@ test("a connection that nobody asked for is closed", async () => {
   listener.close();
 });
 
+test("a listener without a free descriptor turns away who comes, and goes on when it has one", async () => {
+  const path = freshPath();
+  const script = `
+    import { openSync, closeSync } from "node:fs";
+    import { listenSeqpacket } from ${JSON.stringify(import.meta.resolve("./seqpacket.ts"))};
+    const listener = listenSeqpacket(${JSON.stringify(path)});
+    listener.onConnection((connection) => connection.onPacket((bytes) => connection.send(bytes)));
+    const taken = [];
+    process.on("SIGUSR2", () => taken.splice(0).forEach((fd) => closeSync(fd)) ?? console.log("free"));
+    console.log("loaded");
+    try { for (;;) taken.push(openSync("/dev/null")); } catch (error) { if (error.code !== "EMFILE") throw error; }
+    console.log("full");`;
+  const shell = 'ulimit -n 60; exec "$@"';
+  const node = [process.execPath, "--input-type=module", "-e", script];
+  const other = spawn("sh", ["-c", shell, "sh", ...node], { stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  other.stdout.on("data", (text: Buffer) => (output += text.toString()));
+  await until("a full table", 10_000, () => output.includes("full"));
+  const refused = connectSeqpacket(path) as SeqpacketConnection;
+  await new Promise((resolve) => refused.onClose(resolve));
+  other.kill("SIGUSR2");
+  await until("free descriptors", 5_000, () => output.includes("free"));
+  const client = connectSeqpacket(path) as SeqpacketConnection;
+  client.send(Buffer.from("x"));
+  await new Promise((resolve) => client.onPacket(resolve));
+  client.close();
+  other.kill("SIGKILL");
+  await once(other, "exit");
+});
+
 test("a process ends by itself once it has closed its sockets", () => {
   const script = `
     const { listenSeqpacket, connectSeqpacket } = await import(${JSON.stringify(import.meta.resolve("./seqpacket.ts"))});

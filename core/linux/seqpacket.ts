@@ -56,6 +56,7 @@ export class SeqpacketListener {
   readonly #fd: number;
   readonly #readiness: Readiness;
   #accepted: (connection: SeqpacketConnection) => void = refuse;
+  #reserve = reserveDescriptor();
   #closed = false;
 
   constructor(fd: number, path: string) {
@@ -75,6 +76,7 @@ export class SeqpacketListener {
     this.#closed = true;
     this.#readiness.close();
     libc.close(this.#fd);
+    libc.close(this.#reserve);
     try {
       unlinkSync(this.path);
     } catch {
@@ -85,10 +87,19 @@ export class SeqpacketListener {
   #accept(): void {
     while (!this.#closed) {
       const fd = libc.accept4(this.#fd, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      // EAGAIN: that was all. Others (the peer is gone again, no descriptor left) leave it to the next turn.
-      if (fd < 0) return;
-      this.#accepted(new SeqpacketConnection(fd));
+      if (fd >= 0) this.#accepted(new SeqpacketConnection(fd));
+      else if (noDescriptorLeft.has(lastError("accept4").errno ?? "")) return this.#turnAway();
+      // EAGAIN: that was all. ECONNABORTED: gone again; what is behind it comes next turn.
+      else return;
     }
+  }
+
+  /** Without a free descriptor the connection would wait, and readiness would call us for ever: it is accepted and closed. */
+  #turnAway(): void {
+    libc.close(this.#reserve);
+    const fd = libc.accept4(this.#fd, null, null, SOCK_CLOEXEC);
+    if (fd >= 0) libc.close(fd);
+    this.#reserve = reserveDescriptor();
   }
 }
 
@@ -269,6 +280,11 @@ function bindAndListen(fd: number, where: Uint8Array, path: string, mode: number
   return libc.listen(fd, BACKLOG) === 0 ? undefined : lastError("listen", path);
 }
 
+/** A descriptor to give up when there is no other; -1 where even that one can't be had. */
+function reserveDescriptor(): number {
+  return libc.socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+}
+
 function refuse(connection: SeqpacketConnection): void {
   connection.close();
 }
@@ -277,6 +293,7 @@ function dropPacket(_bytes: Uint8Array, descriptors: number[]): void {
   descriptors.forEach((descriptor) => libc.close(descriptor));
 }
 
+const noDescriptorLeft = new Set(["EMFILE", "ENFILE"]);
 const MSGHDR = 56;
 const IOVEC = 16;
 const CONTROL_LENGTH_AT = 40;
