@@ -4,7 +4,7 @@ import { Action, Scope, type Match } from "../../../core/protocol/generated/secu
 import { parseObject } from "../../sources/object-parsers.ts";
 import type { AuthorizationPolicy } from "../../sources/objects.ts";
 import { convertPolicy, isForAgents } from "./authorization.ts";
-import { policyStatus, statusPatch } from "./status.ts";
+import { policyStatus } from "./status.ts";
 
 test("each list of a rule is a clause: what is asked for, who asks, and every condition by itself", () => {
   const rules = convert({
@@ -137,29 +137,6 @@ test("what is wrong with a policy, and what is in force instead, is on its statu
   assert.match(said(http)?.message ?? "", /\(methods\).*more is denied than written.*targetRefs/);
   assert.equal(said(policy({}))?.reason, "Accepted");
   assert.equal(said(policy({ targetRefs: [{ kind: "Service", name: "a" }] })), undefined);
-});
-
-test("a status is written only when it differs, beside other reporters', and keeps its time", () => {
-  const row = policyStatus(policy({}), convertPolicy(policy({}), "istio-system"));
-  const foreign = { type: "Other", status: "True" };
-  const first = statusPatch(row, [foreign], "T1");
-  const { conditions } = first?.["status"] as {
-    conditions: { type: string; status: string; lastTransitionTime?: string }[];
-  };
-  assert.deepEqual(
-    conditions.map(({ type, lastTransitionTime }) => [type, lastTransitionTime]),
-    [
-      ["Other", undefined],
-      ["ZtunnelAccepted", "T1"],
-    ],
-  );
-  assert.equal(statusPatch(row, conditions, "T2"), undefined);
-  const reworded = { ...row, conditions: row.conditions.map((condition) => ({ ...condition, message: "new" })) };
-  const second = statusPatch(reworded, conditions, "T2")?.["status"] as typeof first & {
-    conditions: typeof conditions;
-  };
-  assert.equal(second.conditions[1]?.lastTransitionTime, "T1");
-  assert.deepEqual(statusPatch({ ...row, conditions: [] }, conditions, "T3"), { status: { conditions: [foreign] } });
 });
 
 /** Rules as clauses of matches, with only the fields that are set, and string matches without their wrapper. */

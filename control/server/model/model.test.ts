@@ -91,8 +91,8 @@ test("after any churn the model is what it would be built from scratch, and its 
           objects.delete(key);
           return before === undefined ? [] : [{ op: "removed", object: before }];
         });
-        heard.hear(model.apply(deltas));
         for (const { op, object } of deltas) if (op === "removed") heard.conditions.delete(refKey(refOf(object)));
+        heard.hear(model.apply(deltas));
       }
       const scratch = new Model();
       const fresh = new Listener();

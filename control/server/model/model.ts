@@ -3,6 +3,7 @@
  * the objects it looked at; a change computes only those rows again that looked at something that changed, and says
  * only what came out different.
  */
+import type { StatusRow } from "../../sources/conditions.ts";
 import type { KubeObject } from "../../sources/objects.ts";
 import { refKey, refOf, type ObjectDelta } from "../../sources/source.ts";
 import { convertPolicy } from "./authorization.ts";
@@ -13,7 +14,7 @@ import { portPolicy, strictPolicy } from "./peer-authentication.ts";
 import { derivePod } from "./pods.ts";
 import { authorizationResource, serviceResource, workloadResource, type Resource } from "./resources.ts";
 import { claimsOf, deriveService, isMeshService, type Claimant } from "./services.ts";
-import { peerStatus, policyStatus, waypointBound, type StatusRow } from "./status.ts";
+import { peerStatus, policyStatus, waypointBound } from "./status.ts";
 import { deriveEntryEndpoints, deriveSlice, deriveWorkloadEntry } from "./workload-entries.ts";
 
 /** What became different. Only types and objects of which something did are in it. */
@@ -66,8 +67,10 @@ export class Model {
     const gone = new Set<string>();
     for (const delta of deltas) {
       const ref = refKey(refOf(delta.object));
-      if (delta.op === "removed") gone.add(ref);
-      else gone.delete(ref);
+      if (delta.op === "put") gone.delete(ref);
+      else gone.add(ref);
+      // A namesake that comes later has been told nothing.
+      if (delta.op === "removed") this.#told.delete(ref);
       for (const row of this.#rowsOf(delta.object)) dependencies.invalidate(row);
       this.#inputs.take(delta);
     }
@@ -85,10 +88,7 @@ export class Model {
       for (const resource of after?.resources ?? []) changes.after(resource);
       if (after?.status !== undefined) statuses.set(refKey(after.status.ref), after.status);
     }
-    for (const ref of gone) {
-      statuses.delete(ref);
-      this.#told.delete(ref);
-    }
+    for (const ref of gone) statuses.delete(ref);
     const resources = changes.settle();
     this.#keep(resources);
     return { resources, statuses: [...statuses.values()].filter((status) => this.#isNews(status)), rows: stale.length };

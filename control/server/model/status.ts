@@ -1,14 +1,8 @@
 /** What objects are told about themselves: conditions, as data; the clock and the writing are others' business. */
-import { fieldPath, refOf, type MergePatch, type ObjectRef } from "../../sources/source.ts";
+import type { StatusRow } from "../../sources/conditions.ts";
+import { fieldPath, refOf } from "../../sources/source.ts";
 import type { AuthorizationPolicy, Condition, KubeObject, PeerAuthentication } from "../../sources/objects.ts";
 import type { ConvertedPolicy, Reservation } from "./authorization.ts";
-
-/** All that this control plane says of one object. Types in `owned` that `conditions` lacks are to be taken back. */
-export interface StatusRow {
-  readonly ref: ObjectRef;
-  readonly owned: readonly string[];
-  readonly conditions: readonly Condition[];
-}
 
 export const waypointBound = "istio.io/WaypointBound";
 const ztunnelAccepted = "ZtunnelAccepted";
@@ -29,34 +23,6 @@ export function policyStatus(policy: AuthorizationPolicy, converted: ConvertedPo
 export function peerStatus(peer: PeerAuthentication): StatusRow {
   const conditions = peer.faults.length === 0 ? [] : [invalid(accepted, peer)];
   return { ref: refOf(peer), owned: [accepted], conditions };
-}
-
-/**
- * The merge patch that makes an object's conditions say what the row says, and leaves other reporters' alone; undefined
- * when they say it already.
- * @param existing the object's conditions as they stand.
- * @param now RFC 3339: when a condition's status changed, if it did.
- */
-export function statusPatch(row: StatusRow, existing: readonly Condition[], now: string): MergePatch | undefined {
-  const foreign = existing.filter(({ type }) => !row.owned.includes(type));
-  const own = row.conditions.map((condition) => {
-    const before = existing.find(({ type }) => type === condition.type);
-    const since = before?.status === condition.status ? before.lastTransitionTime : undefined;
-    return { ...condition, lastTransitionTime: since ?? now };
-  });
-  const conditions = [...foreign, ...own];
-  const same =
-    conditions.length === existing.length &&
-    conditions.every((condition) =>
-      existing.some(
-        (other) =>
-          other.type === condition.type &&
-          other.status === condition.status &&
-          other.reason === condition.reason &&
-          other.message === condition.message,
-      ),
-    );
-  return same ? undefined : { status: { conditions } };
 }
 
 function reserved(reservation: Reservation): Pick<Condition, "status" | "reason" | "message"> {
