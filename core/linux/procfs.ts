@@ -82,8 +82,11 @@ function readTcpTable(name: string): TcpSocket[] {
   let text: string;
   try {
     text = readFileSync(`/proc/thread-self/net/${name}`, "utf8");
-  } catch {
-    return []; // no IPv6 in this kernel
+  } catch (error) {
+    // No IPv6 in this kernel. Any other failure must not look like "no sockets": rules are deleted on that word.
+    const failure = fromNode(error, "open", name);
+    if (failure.errno === "ENOENT") return [];
+    throw failure;
   }
   const rows = text.split("\n").slice(1, -1);
   return rows.map((row) => {
