@@ -131,8 +131,10 @@ async function setLink(links: LinkControl, node: string, body: string): Promise<
 }
 
 async function startSniffer(links: LinkControl, node: string, body: string): Promise<unknown> {
-  const { marker } = parse(body);
-  const refused = await links.sniff(node, typeof marker === "string" ? marker : "");
+  const { markers = [] } = parse(body);
+  if (!Array.isArray(markers) || !markers.every((marker) => typeof marker === "string" && marker !== ""))
+    throw new Refusal(400, "markers must be a list of texts that are not empty");
+  const refused = await links.sniff(node, markers as string[]);
   if (refused !== undefined) throw new Refusal(400, refused);
   return { node };
 }

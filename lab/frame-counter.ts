@@ -1,12 +1,12 @@
-/** Counts what went over a link: which TCP ports between which kinds of addresses, and whether a marker showed. Pure. */
+/** Counts what went over a link: which TCP ports between which kinds of addresses, and whether markers showed. Pure. */
 import { inPrefix, parseIp } from "../core/base/ip.ts";
 
 export interface FrameCounts {
   /** Frames of any kind, both directions. */
   readonly frames: number;
   readonly bytes: number;
-  /** Frames of any kind that held the marker. */
-  readonly marked: number;
+  /** Frames of any kind that held each marker. */
+  readonly marked: Readonly<Record<string, number>>;
   /** TCP segments whose two addresses are pods', by port: 15008 where either end has it, else the lower one of the two. */
   readonly podSegments: Readonly<Record<string, number>>;
   /** IP packets between pods that are not TCP, by protocol number; fragments, whose ports cannot be seen, as `fragment`. */
@@ -16,16 +16,16 @@ export interface FrameCounts {
 }
 
 export class FrameCounter {
-  readonly #marker: Buffer;
+  readonly #markers: readonly { readonly text: string; readonly bytes: Buffer }[];
+  readonly #marked = new Map<string, number>();
   readonly #segments = new Map<string, number>();
   readonly #other = new Map<string, number>();
   #frames = 0;
   #bytes = 0;
-  #marked = 0;
 
-  /** @param marker looked for in every byte of every frame; none where empty. */
-  constructor(marker: string) {
-    this.#marker = Buffer.from(marker);
+  /** @param markers looked for in every byte of every frame. */
+  constructor(markers: readonly string[]) {
+    this.#markers = markers.map((text) => ({ text, bytes: Buffer.from(text) }));
   }
 
   /** @param frame link header first. */
@@ -33,7 +33,7 @@ export class FrameCounter {
     this.#frames++;
     this.#bytes += frame.length;
     const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.length);
-    if (this.#marker.length > 0 && bytes.includes(this.#marker)) this.#marked++;
+    for (const marker of this.#markers) if (bytes.includes(marker.bytes)) add(this.#marked, marker.text);
     const packet = podPacket(bytes);
     if (packet === undefined) return;
     if (packet.ports === undefined) add(this.#other, packet.protocol);
@@ -44,7 +44,7 @@ export class FrameCounter {
     return {
       frames: this.#frames,
       bytes: this.#bytes,
-      marked: this.#marked,
+      marked: Object.fromEntries(this.#markers.map(({ text }) => [text, this.#marked.get(text) ?? 0])),
       podSegments: Object.fromEntries(this.#segments),
       podOther: Object.fromEntries(this.#other),
       dropped,

@@ -56,11 +56,11 @@ export class LinkControl {
   }
 
   /** Begins to count anew. @returns a sentence where that cannot be done. */
-  async sniff(name: string, marker: string): Promise<string | undefined> {
+  async sniff(name: string, markers: readonly string[]): Promise<string | undefined> {
     const node = this.#lab.node(name);
     if (node === undefined) return `there is no node ${name}`;
     this.#sniffers.get(name)?.close();
-    const argv = [linkEnds(node.plan).router, marker];
+    const argv = [linkEnds(node.plan).router, ...markers];
     this.#sniffers.set(name, await HelperProcess.start({ program: "sniffer", argv, onSpawn: this.#onSpawn }));
     return undefined;
   }

@@ -1,11 +1,11 @@
-/** Watches a node's link from the router's end, both directions. Started by PID 1 (link-control.ts), as `sniffer.ts INTERFACE MARKER`. */
+/** Watches a node's link from the router's end, both directions. Started by PID 1 (link-control.ts), as `sniffer.ts INTERFACE MARKER…`. */
 import { LinuxError } from "../core/linux/errno.ts";
 import { openPacketSocket, type PacketSocket } from "../core/linux/packet-socket.ts";
 import { FrameCounter } from "./frame-counter.ts";
 import { serveQuestions } from "./helper-process.ts";
 
-const [name = "", marker = ""] = process.argv.slice(2);
-const counter = new FrameCounter(marker);
+const [name = "", ...markers] = process.argv.slice(2);
+const counter = new FrameCounter(markers);
 let socket: PacketSocket | undefined;
 let dropped = 0;
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { canonicalIp, formatEndpoint, formatIp, inPrefix, parseIp } from "./ip.ts";
+import { canonicalIp, formatEndpoint, formatIp, inPrefix, parseEndpoint, parseIp } from "./ip.ts";
 
 test("every spelling of an address has one canonical form", () => {
   assert.equal(canonicalIp("::ffff:10.0.0.1"), "10.0.0.1");
@@ -39,4 +39,10 @@ test("a prefix holds addresses of its own family only, to the bit", () => {
 test("an IPv6 endpoint is bracketed", () => {
   assert.equal(formatEndpoint({ address: "fd00::1", port: 80 }), "[fd00::1]:80");
   assert.equal(formatEndpoint({ address: "10.0.0.1", port: 80 }), "10.0.0.1:80");
+});
+
+test("an endpoint's text leads back to it, and other text to none", () => {
+  for (const text of ["[fd00::1]:80", "10.0.0.1:65535"]) assert.equal(formatEndpoint(parseEndpoint(text)!), text);
+  for (const text of ["", "10.0.0.1", "fd00::1:80", "10.0.0.1:65536", "[fd00::1]", "name:80"])
+    assert.equal(parseEndpoint(text), undefined, text);
 });

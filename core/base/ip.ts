@@ -34,6 +34,13 @@ export function formatEndpoint(endpoint: Endpoint): string {
     : `${endpoint.address}:${endpoint.port}`;
 }
 
+/** The opposite of formatEndpoint; undefined where the text is no address and port. */
+export function parseEndpoint(text: string): Endpoint | undefined {
+  const [, bracketed, plain, port = ""] = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text) ?? [];
+  const address = canonicalIp(bracketed ?? plain ?? "");
+  return address === undefined || Number(port) > 65_535 ? undefined : { address, port: Number(port) };
+}
+
 /** Whether the first `length` bits of both agree. Different families never do. */
 export function inPrefix(address: Uint8Array, prefix: Uint8Array, length: number): boolean {
   if (address.length !== prefix.length || length > prefix.length * 8) return false;

@@ -47,10 +47,10 @@ const inbound = (more: object = {}): Fact => ({
   },
 });
 
-function outcome(facts: Fact[]): string | undefined {
+function outcome(facts: Fact[], nowMs = 10_000): string | undefined {
   const ledger = new Ledger();
-  for (const fact of facts) ledger.add(fact);
-  const observed = outcomeOf([...ledger.observations().values()][0]![0]!);
+  for (const fact of facts) ledger.add(fact, 0);
+  const observed = outcomeOf([...ledger.observations().values()][0]![0]!, nowMs);
   return observed === undefined ? undefined : renderOutcome(observed);
 }
 
@@ -65,6 +65,7 @@ test("a request that both agents tunnelled is HBONE under the identity the far e
 test("a request is not judged before the far agent has spoken", () => {
   assert.equal(outcome([attempt(), served, outbound()]), undefined);
   assert.equal(outcome([attempt()]), undefined);
+  assert.equal(outcome([attempt({ status: undefined, error: "ECONNRESET" })], 100), undefined);
 });
 
 test("a request that no agent tunnelled is plaintext", () => {

@@ -9,6 +9,8 @@ import type { Attempt, CloseRecord, Fact, Served } from "./facts.ts";
 /** What is known of one request. */
 export interface Observation {
   readonly attempt: Attempt;
+  /** Monotonic milliseconds when the client's line was read. */
+  readonly heardMs: number;
   readonly served?: Served;
   readonly outbound?: CloseRecord;
   readonly inbound?: CloseRecord;
@@ -18,16 +20,17 @@ export interface Observation {
 const capacity = 20_000;
 
 export class Ledger {
-  readonly #attempts: Attempt[] = [];
+  readonly #attempts: { readonly attempt: Attempt; readonly heardMs: number }[] = [];
   readonly #served = new Recent<Served>(capacity);
   readonly #outboundBySource = new Recent<CloseRecord>(capacity);
   readonly #inboundByTrace = new Recent<CloseRecord>(capacity);
   readonly #inboundBySource = new Recent<CloseRecord>(capacity);
 
-  add(fact: Fact): void {
+  /** @param nowMs monotonic. */
+  add(fact: Fact, nowMs: number): void {
     switch (fact.kind) {
       case "attempt":
-        this.#attempts.push(fact.attempt);
+        this.#attempts.push({ attempt: fact.attempt, heardMs: nowMs });
         if (this.#attempts.length > capacity) this.#attempts.splice(0, capacity / 10);
         return;
       case "served":
@@ -41,16 +44,16 @@ export class Ledger {
   /** The requests of each client and target, newest last. */
   observations(): ReadonlyMap<string, readonly Observation[]> {
     const rows = new Map<string, Observation[]>();
-    for (const attempt of this.#attempts) {
+    for (const { attempt, heardMs } of this.#attempts) {
       const key = `${attempt.from} ${attempt.target}`;
       let row = rows.get(key);
       if (row === undefined) rows.set(key, (row = []));
-      row.push(this.#observe(attempt));
+      row.push(this.#observe(attempt, heardMs));
     }
     return rows;
   }
 
-  #observe(attempt: Attempt): Observation {
+  #observe(attempt: Attempt, heardMs: number): Observation {
     const served = this.#served.get(attempt.id);
     const outbound = attempt.local === undefined ? undefined : this.#outboundBySource.get(attempt.local);
     const inbound =
@@ -61,6 +64,7 @@ export class Ledger {
         : this.#inboundByTrace.get(outbound.trace);
     return {
       attempt,
+      heardMs,
       ...(served === undefined ? {} : { served }),
       ...(outbound === undefined ? {} : { outbound }),
       ...(inbound === undefined ? {} : { inbound }),

@@ -7,12 +7,21 @@ export type Outcome =
   | { readonly kind: "refused"; readonly reason: string; readonly policy?: string }
   | { readonly kind: "failed"; readonly error: string };
 
-/** @returns undefined while a line that decides it is still missing. */
-export function outcomeOf(observation: Observation): Outcome | undefined {
+/** How long an agent may take to say why a connection failed, before the client's own error has to do. */
+const explanationMs = 2_000;
+
+/** @returns undefined while a line that decides it is still missing. @param nowMs monotonic, as the observation's. */
+export function outcomeOf(observation: Observation, nowMs: number): Outcome | undefined {
   const { attempt, served, outbound, inbound } = observation;
   const refusal = [inbound, outbound].find((record) => record !== undefined && record.reason !== "OK");
   if (attempt.status === undefined) {
-    if (refusal === undefined) return { kind: "failed", error: attempt.error ?? "no answer" };
+    if (refusal === undefined) {
+      const isLate = nowMs - observation.heardMs > explanationMs;
+      return isLate ? { kind: "failed", error: attempt.error ?? "no answer" } : undefined;
+    }
+    // The other end refused, and its own line, which says why, is still to come.
+    if (refusal === outbound && refusal.reason === "PEER_DENIED" && nowMs - observation.heardMs <= explanationMs)
+      return undefined;
     return {
       kind: "refused",
       reason: refusal.reason,

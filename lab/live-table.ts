@@ -1,0 +1,63 @@
+/** The live table of `npm start`: who reached whom, over what, as whom; and beside it what the mesh's decision had said. */
+import { systemRandom } from "../core/base/random.ts";
+import type { MeshState } from "../core/decision/mesh-state.ts";
+import { Ledger } from "./reachability/ledger.ts";
+import { LogFollower } from "./reachability/log-follower.ts";
+import { readMesh } from "./reachability/mesh-view.ts";
+import { colours, plain, renderRows } from "./reachability/render.ts";
+import { tableRows } from "./reachability/rows.ts";
+import type { LabHandle } from "./start.ts";
+import type { LabStatus } from "./status.ts";
+
+const everyMs = 1_000;
+
+/** Draws until the lab ends: in place on a terminal, else whenever what happened changes. */
+export async function showLiveTable(lab: LabHandle, output: NodeJS.WriteStream): Promise<void> {
+  const ledger = new Ledger();
+  const follower = new LogFollower(lab, ledger);
+  let drawn = "";
+  let ended = false;
+  void lab.ended.then(() => (ended = true));
+  output.write(whatToTry(lab.name));
+  while (!ended) {
+    const mesh = await look(lab, follower);
+    const rows = tableRows(ledger, mesh, systemRandom, performance.now());
+    if (output.isTTY) {
+      const text = renderRows(rows, colours);
+      // Back to where the last one began, and over it.
+      output.write(`${drawn === "" ? "" : `\u001b[${drawn.split("\n").length - 1}A\u001b[0J`}${text}`);
+      drawn = text;
+    } else {
+      const text = renderRows(
+        rows.map((row) => ({ ...row, requests: 0 })),
+        plain,
+      );
+      if (text !== drawn && rows.some((row) => row.outcome)) output.write(`${renderRows(rows, plain)}\n`);
+      drawn = text;
+    }
+    await Promise.race([lab.ended, new Promise((resolve) => setTimeout(resolve, everyMs))]);
+  }
+}
+
+async function look(lab: LabHandle, follower: LogFollower): Promise<MeshState | undefined> {
+  try {
+    const status = await lab.request<LabStatus>("GET", "/status");
+    follower.follow(status);
+    return await readMesh(lab.pid, status.nodes[0]?.name ?? "");
+  } catch {
+    // The lab is going, or the agent is starting again: the table goes on without predictions.
+    return undefined;
+  }
+}
+
+function whatToTry(name: string): string {
+  return `
+The lab ${name} is up. In a second terminal, try:
+  npx ambientctl lab label namespace outside istio.io/dataplane-mode=ambient    capture those outside, live
+  npx ambientctl lab label namespace outside istio.io/dataplane-mode-           and let them go again
+  npx ambientctl lab exec shop/client-1 -- curl -s http://server.shop
+  npx ambientctl workloads · certificates · log -f
+Ctrl-C ends it and leaves nothing behind.
+
+`;
+}
