@@ -13,6 +13,7 @@ import { desiredPods, type DesiredPod, type NodeSettings } from "./desired.ts";
 import { pluginHandler, type PluginEvent, type PluginView } from "./plugin-server.ts";
 import { NamespaceKernel } from "./pod-kernel.ts";
 import { PodNamespaces } from "./pod-namespaces.ts";
+import type { PodStatus } from "./pod-status.ts";
 import { defaultReconcilerOptions, Reconciler, type PodKernel, type ReconcilerOptions } from "./reconcile.ts";
 import { defaultSelectionRules } from "./selectors.ts";
 import { countByStatus, statusHandler } from "./status-server.ts";
@@ -118,6 +119,7 @@ export async function startDaemon(config: DaemonConfig, modules: DaemonModules):
       join(config.runDir, "pluginevent.sock"),
       pluginHandler({
         viewOf: (event) => pluginView(reconciler, event),
+        arrived: (event) => reconciler.nudge(rowOf(reconciler, event)?.uid ?? ""),
         changed: () => reconciler.nextChange(),
         clock,
       }),
@@ -147,10 +149,17 @@ function matters({ object }: ObjectDelta): boolean {
   return object.kind === "Pod" || object.kind === "Namespace";
 }
 
-function pluginView(reconciler: Reconciler, { podName, podNamespace }: PluginEvent): PluginView {
-  const row = reconciler.status().find(({ name, namespace }) => name === podName && namespace === podNamespace);
-  if (row === undefined || row.because === "gone") return { kind: "unknown" };
+function pluginView(reconciler: Reconciler, event: PluginEvent): PluginView {
+  const row = rowOf(reconciler, event);
+  if (row === undefined) return { kind: "unknown" };
   if (row.want !== "enrol") return { kind: "excluded" };
   if (row.phase === "enrolled") return { kind: "enrolled" };
   return { kind: "waiting", ...(row.reason === undefined ? {} : { reason: row.reason }) };
+}
+
+/** A predecessor of that name, which is on its way out, is not meant. */
+function rowOf(reconciler: Reconciler, { podName, podNamespace }: PluginEvent): PodStatus | undefined {
+  return reconciler
+    .status()
+    .find(({ name, namespace, because }) => name === podName && namespace === podNamespace && because !== "gone");
 }

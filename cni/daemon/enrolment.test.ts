@@ -217,7 +217,7 @@ class World {
 
   event(event: EnrolmentEvent): void {
     const next = step(this.state, this.wanted, event);
-    assert.ok(!(next instanceof EnrolmentError), String(next));
+    if (next instanceof EnrolmentError) throw next;
     if (next.state !== this.state) this.#timer = false;
     this.state = next.state;
     for (const effect of next.effects) this.#begin(effect);

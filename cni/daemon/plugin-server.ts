@@ -19,6 +19,8 @@ export type PluginView =
 
 export interface PluginModules {
   readonly viewOf: (event: PluginEvent) => PluginView;
+  /** The runtime has made the pod's namespace: whoever waits for it need wait no more. */
+  readonly arrived: (event: PluginEvent) => void;
   /** Settles when something about pods has changed. */
   readonly changed: () => Promise<void>;
   readonly clock: Clock;
@@ -30,6 +32,7 @@ export function pluginHandler(modules: PluginModules): (request: HttpRequest) =>
     const text = await request.text();
     const event = text === undefined ? undefined : parsePluginEvent(text);
     if (event === undefined) return { status: 400, body: "a JSON object with PodName and PodNamespace is expected\n" };
+    modules.arrived(event);
     return whenEnrolled(event, modules, request.signal);
   };
 }

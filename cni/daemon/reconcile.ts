@@ -109,6 +109,12 @@ export class Reconciler {
     for (const [uid, pod] of desired) this.#want(this.#rows.get(uid) ?? this.#add(pod), pod, false);
   }
 
+  /** Something may be there now that was missed before: look for the pod's namespace at once, if that is what it waits for. */
+  nudge(uid: string): void {
+    const row = this.#rows.get(uid);
+    if (row?.state.phase === "inspecting") this.#dispatch(row, { kind: "wanted" });
+  }
+
   // News from the agents and the annotations.
 
   served(uid: string): void {
@@ -200,6 +206,8 @@ export class Reconciler {
       this.#dispatch(row, { kind: "wanted" });
     } else if (JSON.stringify(before.capture) !== JSON.stringify(desired.capture)) {
       this.#dispatch(row, { kind: "drifted" });
+    } else if (before.addresses.join() !== desired.addresses.join()) {
+      this.nudge(desired.uid);
     }
     this.#dropIfDone(row);
   }

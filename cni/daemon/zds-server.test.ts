@@ -255,7 +255,7 @@ class Agent {
     this.#connection = connection;
     connection.onPacket((bytes, descriptors) => {
       const request = decodeRequest(bytes, descriptors.length);
-      assert.ok(!(request instanceof ZdsError), String(request));
+      if (request instanceof ZdsError) throw request;
       const own = namespaceIdentity(expected);
       this.inbox.push({ request, isNamespace: descriptors.some((fd) => namespaceIdentity(fd).ino === own.ino) });
       descriptors.forEach(closeDescriptor);

@@ -58,8 +58,8 @@ export class HandSource implements Source {
   readonly synced = Promise.resolve();
   /** While set, nothing can be written. */
   broken: string | undefined;
-  /** The redirection annotation of every pod as it was last written, by reference. */
-  readonly written: { readonly key: string; readonly redirection: string | null | "taken back" }[] = [];
+  /** What was written of redirection, in order; "taken back" when the whole overlay was. */
+  readonly written: { readonly key: string; readonly redirection: string | null }[] = [];
   readonly #objects = new Map<string, KubeObject>();
   readonly #subscribers = new Set<(deltas: readonly ObjectDelta[]) => void>();
 

@@ -133,6 +133,8 @@ export class PlainAgent {
     const pod = this.#pods.get(uid);
     if (pod === undefined) return;
     this.#pods.delete(uid);
-    for (const server of pod.servers) server.close();
+    const closed = pod.servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    // A server has closed when its last connection has: nobody needs the namespace any more.
+    void Promise.all(closed).then(() => closeDescriptor(pod.netns));
   }
 }
