@@ -221,6 +221,37 @@ test("writing what already stands touches nothing, also in another life of the w
   assert.deepEqual(deltas, []);
 });
 
+test("a subscriber that writes a status does not overtake the change that made it write", (t) => {
+  const folder = new Folder(t);
+  const source = folder.open();
+  const phases: string[] = [];
+  const note = (deltas: readonly ObjectDelta[]) => {
+    for (const { object } of deltas) if (object.kind === "Pod") phases.push(object.status.phase);
+  };
+  source.subscribe(() => void source.writeStatus(pod, "lab", { status: { phase: "Running" } }));
+  source.subscribe(note);
+  folder.write("a.yaml", podYaml("cart"));
+  folder.settle();
+  assert.deepEqual(phases, ["Pending", "Running"]);
+});
+
+test("a snapshot stays as it was taken", (t) => {
+  const folder = new Folder(t);
+  folder.write("a.yaml", podYaml("cart"));
+  const source = folder.open();
+  const before = source.list();
+  folder.write("b.yaml", podYaml("web"));
+  folder.settle();
+  assert.equal(before.all("Pod").length, 1);
+  assert.deepEqual(
+    source
+      .list()
+      .all("Pod")
+      .map(({ metadata }) => metadata.name),
+    ["cart", "web"],
+  );
+});
+
 test("a status file nobody can read does not undo the manifest", (t) => {
   const folder = new Folder(t);
   folder.write("a.yaml", podYaml("cart"));

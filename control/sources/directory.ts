@@ -71,6 +71,9 @@ export class DirectorySource implements Source {
   readonly #reported = new Map<string, SourceProblem>();
   readonly #cancelTimers = new Map<"settle" | "rescan" | "overlays", () => void>();
   readonly #startedMs: number;
+  /** Batches on their way to subscribers, the one being delivered first. */
+  readonly #undelivered: ObjectDelta[][] = [];
+  #snapshot: Snapshot | undefined;
   #unreadable: SourceProblem[] = [];
   #reportSynced: (() => void) | undefined;
   #writes = 0;
@@ -87,7 +90,8 @@ export class DirectorySource implements Source {
   }
 
   list(): Snapshot {
-    return new ObjectSnapshot(this.#store.objects());
+    this.#snapshot ??= new ObjectSnapshot(this.#store.objects());
+    return this.#snapshot;
   }
 
   subscribe(callback: (deltas: readonly ObjectDelta[]) => void): () => void {
@@ -220,7 +224,15 @@ export class DirectorySource implements Source {
   #publish(): void {
     const deltas = this.#store.flush();
     this.#report();
-    if (deltas.length > 0) for (const callback of this.#subscribers) callback(deltas);
+    if (deltas.length === 0) return;
+    this.#snapshot = undefined;
+    this.#undelivered.push(deltas);
+    // A subscriber that writes a status is here again while others have not heard of the first change: theirs first.
+    if (this.#undelivered.length > 1) return;
+    for (let batch = this.#undelivered[0]; batch !== undefined; batch = this.#undelivered[0]) {
+      for (const callback of this.#subscribers) callback(batch);
+      this.#undelivered.shift();
+    }
   }
 
   #report(): void {
@@ -283,9 +295,17 @@ export class DirectorySource implements Source {
 
 class ObjectSnapshot implements Snapshot {
   readonly #objects = new Map<string, KubeObject>();
+  readonly #byKind = new Map<Kind, KubeObject[]>();
 
   constructor(objects: Iterable<KubeObject>) {
-    for (const object of objects) this.#objects.set(refKey(refOf(object)), object);
+    for (const object of objects) {
+      this.#objects.set(refKey(refOf(object)), object);
+      const sameKind = this.#byKind.get(object.kind);
+      if (sameKind === undefined) this.#byKind.set(object.kind, [object]);
+      else sameKind.push(object);
+    }
+    const place = (object: KubeObject): string => `${object.metadata.namespace}/${object.metadata.name}`;
+    for (const sameKind of this.#byKind.values()) sameKind.sort((a, b) => (place(a) < place(b) ? -1 : 1));
   }
 
   get<K extends Kind>(kind: K, namespace: string, name: string): ObjectOf<K> | undefined {
@@ -293,9 +313,7 @@ class ObjectSnapshot implements Snapshot {
   }
 
   all<K extends Kind>(kind: K): readonly ObjectOf<K>[] {
-    const found = [...this.#objects.values()].filter((object): object is ObjectOf<K> => object.kind === kind);
-    const place = (object: KubeObject): string => `${object.metadata.namespace}/${object.metadata.name}`;
-    return found.sort((a, b) => (place(a) < place(b) ? -1 : 1));
+    return (this.#byKind.get(kind) ?? []) as ObjectOf<K>[];
   }
 
   objects(): Iterable<KubeObject> {

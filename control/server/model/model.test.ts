@@ -1,15 +1,20 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Authorization } from "../../../core/protocol/generated/security.ts";
 import { Address } from "../../../core/protocol/generated/workload.ts";
+import { silentLog } from "../../../core/base/log.ts";
+import { DirectorySource } from "../../sources/directory.ts";
 import { parseObject } from "../../sources/object-parsers.ts";
 import type { KubeObject } from "../../sources/objects.ts";
 import { refKey, refOf, type ObjectDelta } from "../../sources/source.ts";
 import { Model, type ModelChange } from "./model.ts";
 import { addressTypeUrl, authorizationTypeUrl, type Resource } from "./resources.ts";
 
+const vectors = new URL("../../../test/vectors/scenario-a/", import.meta.url);
 const recorded = readRecorded();
 
 /** Where we mean something else than what was recorded, and why. */
@@ -39,6 +44,23 @@ test("the recorded cluster yields every recorded workload, service and policy wi
       .map(({ name }) => name)
       .sort(),
     expectedNames,
+  );
+});
+
+test("the recorded cluster is the same when it is read from a folder", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "ambientd-model-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  copyFileSync(new URL("state.json", vectors), join(folder, "state.json"));
+  const source = new DirectorySource({ manifests: folder, status: join(folder, "status"), log: silentLog });
+  t.after(() => source.close());
+  await source.synced;
+  const [fromFolder, parsed] = [new Model(), new Model()];
+  fromFolder.apply([...source.list().objects()].map(put));
+  parsed.apply(recorded.objects.map(put));
+  assert.deepEqual(everything(fromFolder), everything(parsed));
+  assert.deepEqual(
+    source.problems().map(({ level, message }) => `${level} ${message.split(" ")[4]}`),
+    ["note DestinationRule", "note HTTPRoute", "note RequestAuthentication", "note VirtualService"],
   );
 });
 
@@ -235,8 +257,7 @@ function decode({ typeUrl, bytes }: { typeUrl: string; bytes: Uint8Array }): Rec
 }
 
 function readRecorded(): { objects: KubeObject[]; resources: { typeUrl: string; name: string; bytes: Uint8Array }[] } {
-  const read = (file: string): unknown =>
-    JSON.parse(readFileSync(new URL(`../../../test/vectors/scenario-a/${file}`, import.meta.url), "utf8"));
+  const read = (file: string): unknown => JSON.parse(readFileSync(new URL(file, vectors), "utf8"));
   const { items } = read("state.json") as { items: unknown[] };
   const types = read("wds.json") as Record<string, { resources: { name: string; base64: string }[] }>;
   return {
