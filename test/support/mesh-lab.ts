@@ -1,0 +1,166 @@
+/** A lab as the end-to-end tests use it: pods to run clients in, logs to read, manifests to change, a link to look at. */
+import type { ChildProcess } from "node:child_process";
+import { createInterface } from "node:readline";
+import { join } from "node:path";
+import { after, before } from "node:test";
+import { factOf, type CloseRecord } from "../../lab/reachability/facts.ts";
+import type { FrameCounts } from "../../lab/frame-counter.ts";
+import { checkoutRoot } from "../../lab/programs.ts";
+import { startLab, type LabHandle, type LabOptions } from "../../lab/start.ts";
+import type { LabStatus } from "../../lab/status.ts";
+import { manifestFolder, manifestText, type Manifest } from "./manifests.ts";
+import { until } from "./until.ts";
+
+/**
+ * Builds a lab before the tests of a file and takes it down after them.
+ * @returns a function that answers with the lab once the tests run.
+ */
+export function useLab(manifests: readonly Manifest[], options: Omit<LabOptions, "manifests"> = {}): () => TestLab {
+  let lab: TestLab | undefined;
+  before(async () => {
+    const written = manifestFolder(manifests);
+    try {
+      lab = new TestLab(await startLab({ ...options, manifests: written.folder }));
+    } finally {
+      written.remove();
+    }
+  });
+  after(() => lab?.handle.close());
+  return () => {
+    if (lab === undefined) throw new Error("the lab is not there");
+    return lab;
+  };
+}
+
+export class TestLab {
+  readonly handle: LabHandle;
+
+  constructor(handle: LabHandle) {
+    this.handle = handle;
+  }
+
+  /** Runs test/e2e/apps/client.ts in a pod to its end; its results, one object a line. */
+  async client<Result = Record<string, unknown>>(pod: string, ...argv: (string | number)[]): Promise<Result[]> {
+    const running = await this.start(pod, ...argv);
+    running.end();
+    await running.ended;
+    return running.results as Result[];
+  }
+
+  /** Starts test/e2e/apps/client.ts in a pod; its input stays open. */
+  async start(pod: string, ...argv: (string | number)[]): Promise<RunningClient> {
+    const script = join(checkoutRoot, "test/e2e/apps/client.ts");
+    const child = await this.handle.exec(pod, [process.execPath, script, ...argv.map(String)], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    return new RunningClient(child);
+  }
+
+  /** Runs any program in a pod. */
+  async run(
+    pod: string,
+    argv: readonly string[],
+    env: Record<string, string> = {},
+  ): Promise<{ code: number | null; stdout: string; stderr: string }> {
+    const child = await this.handle.exec(pod, argv, { env });
+    let stdout = "";
+    let stderr = "";
+    child.stdout?.on("data", (chunk) => (stdout += String(chunk)));
+    child.stderr?.on("data", (chunk) => (stderr += String(chunk)));
+    const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+    return { code, stdout, stderr };
+  }
+
+  status(): Promise<LabStatus> {
+    return this.handle.request<LabStatus>("GET", "/status");
+  }
+
+  /** The pod's address of that family. */
+  async addressOf(pod: string, family: 4 | 6 = 4): Promise<string> {
+    const { pods } = await this.status();
+    const address = pods
+      .find((row) => row.pod === pod)
+      ?.addresses.find((text) => text.includes(":") === (family === 6));
+    if (address === undefined) throw new Error(`${pod} has no IPv${family} address`);
+    return address;
+  }
+
+  /** What the agents logged of connections that ended, oldest first. */
+  async accessLog(node: string): Promise<(CloseRecord & Record<string, unknown>)[]> {
+    return (await this.log(`${node}.agent`)).split("\n").flatMap((line) => {
+      const fact = factOf(line);
+      return fact?.kind === "closed" ? [{ ...fact.record }] : [];
+    });
+  }
+
+  /** Waits for an access-log line; lines are written in batches. */
+  accessLine(
+    node: string,
+    what: string,
+    matches: (record: CloseRecord & Record<string, unknown>) => boolean,
+  ): Promise<CloseRecord & Record<string, unknown>> {
+    return until(`an access-log line of ${node}: ${what}`, 15_000, async () =>
+      (await this.accessLog(node)).findLast(matches),
+    );
+  }
+
+  /** All that a process of the lab wrote: `control`, `node1.agent`, `node1.cni`, `node1.pod.NS.NAME`. */
+  log(process: string): Promise<string> {
+    return this.handle.request<string>("GET", `/log/${process}`);
+  }
+
+  /** Puts objects in force under a file name of their own; the same name replaces them. */
+  async apply(file: string, ...manifests: readonly Manifest[]): Promise<void> {
+    await this.handle.request("PUT", `/manifests/${file}`, manifestText(manifests));
+  }
+
+  async remove(file: string): Promise<void> {
+    await this.handle.request("DELETE", `/manifests/${file}`);
+  }
+
+  async signal(process: string, signal: NodeJS.Signals): Promise<void> {
+    await this.handle.request("POST", `/process/${process}/kill`, { signal });
+  }
+
+  /** Begins to watch a node's link anew. */
+  async sniff(node: string, ...markers: string[]): Promise<void> {
+    await this.handle.request("POST", `/sniff/${node}`, { markers });
+  }
+
+  sniffed(node: string): Promise<FrameCounts> {
+    return this.handle.request<FrameCounts>("GET", `/sniff/${node}`);
+  }
+}
+
+/** A client that runs: its results come in one by one. */
+export class RunningClient {
+  readonly child: ChildProcess;
+  readonly results: Record<string, unknown>[] = [];
+  /** Resolves when the program has ended and all its results are in. */
+  readonly ended: Promise<void>;
+
+  constructor(child: ChildProcess) {
+    this.child = child;
+    const lines = createInterface({ input: child.stdout! });
+    lines.on("line", (line) => this.results.push(JSON.parse(line) as Record<string, unknown>));
+    this.ended = new Promise((resolve) => lines.once("close", resolve));
+  }
+
+  /** Waits for a result; `from` leaves out the first so many. */
+  result(
+    what: string,
+    matches: (result: Record<string, unknown>) => boolean,
+    from = 0,
+  ): Promise<Record<string, unknown>> {
+    return until(`a client's result: ${what}`, 30_000, () => this.results.slice(from).find(matches));
+  }
+
+  send(line: string): void {
+    this.child.stdin!.write(`${line}\n`);
+  }
+
+  /** Ends its input: a loop stops, a held connection is closed. */
+  end(): void {
+    this.child.stdin!.end();
+  }
+}
