@@ -66,19 +66,17 @@ export function parseCsr(pem: string): SigningRequest | X509Error {
 
 /** CertificationRequest ::= SEQUENCE { info, signatureAlgorithm, signature BIT STRING } */
 function parseRequest(tree: Der): SigningRequest | X509Error {
-  const [info, algorithm, signature] = childrenOf(tree);
-  if (!isSequence(tree) || !info || !isSequence(info) || !isBits(signature)) return undecodable("not a CSR");
+  const [info, algorithm, signature, ...rest] = childrenOf(tree);
+  const wellFormed = isSequence(tree) && isSequence(info) && isSequence(algorithm) && isBits(signature);
+  if (!wellFormed || !info || rest.length > 0) return undecodable("not a CSR");
+  const [unusedBits, ...signed] = octetsOf(signature);
+  if (unusedBits !== 0) return undecodable("not a whole signature");
   const [, , keyInfo, ...attributes] = childrenOf(info);
   if (!keyInfo || !isSequence(keyInfo)) return undecodable("no public key");
   const publicKey = createPublicKey({ key: encodeDer(keyInfo), format: "der", type: "spki" });
   const refused = refuseKey(publicKey);
   if (refused) return refused;
-  const proven = verifyWith(
-    oidOf(childrenOf(algorithm)[0]),
-    publicKey,
-    encodeDer(info),
-    octetsOf(signature).subarray(1),
-  );
+  const proven = verifyWith(oidOf(childrenOf(algorithm)[0]), publicKey, encodeDer(info), Uint8Array.from(signed));
   if (proven instanceof X509Error) return proven;
   if (!proven) return new X509Error({ code: "x509.proof-of-possession" });
   return { publicKey, uris: readUris(requestedExtensions(attributes)) };
