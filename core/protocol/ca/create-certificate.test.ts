@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { X509Certificate, type KeyObject } from "node:crypto";
+import { suite, test } from "node:test";
+import { IstioCertificateRequest, IstioCertificateResponse } from "../generated/ca.ts";
+import { issueCertificate, selfSignedRoot } from "../x509/certificate.ts";
+import { createKeyAndCsr, parseCsr } from "../x509/csr.ts";
+import { X509Error } from "../x509/x509-error.ts";
+import {
+  CaError,
+  createCertificateRequest,
+  createCertificateResponse,
+  parseCertificateRequest,
+  parseCertificateResponse,
+} from "./create-certificate.ts";
+
+const wallMs = Math.floor(Date.now() / 1000) * 1000;
+const life = { notBeforeMs: wallMs - 120_000, notAfterMs: wallMs + 3_600_000 };
+const root = selfSignedRoot({ organisation: "cluster.local", ...life });
+const otherRoot = selfSignedRoot({ organisation: "other", ...life });
+const identity = { trustDomain: "cluster.local", namespace: "shop", serviceAccount: "reviews" };
+
+function order(): { key: KeyObject; csrPem: string; leafPem: string } {
+  const { key, csrPem } = createKeyAndCsr(identity);
+  const request = parseCsr(csrPem);
+  if (request instanceof X509Error) throw request;
+  return { key, csrPem, leafPem: issueCertificate({ issuer: root, publicKey: request.publicKey, identity, ...life }) };
+}
+
+suite("a certificate order", () => {
+  test("arrives as it was made, with the identity it is for", () => {
+    const made = { csrPem: "csr", validitySeconds: 86_400n, impersonated: identity };
+    const bytes = IstioCertificateRequest.encode(createCertificateRequest(made)).finish();
+    assert.deepEqual(parseCertificateRequest(IstioCertificateRequest.decode(bytes)), made);
+    const own = { csrPem: "csr", validitySeconds: -1n };
+    const ownBytes = IstioCertificateRequest.encode(createCertificateRequest(own)).finish();
+    assert.deepEqual(parseCertificateRequest(IstioCertificateRequest.decode(ownBytes)), own);
+  });
+
+  test("for somebody who is no SPIFFE id is refused, not taken for the caller's own", () => {
+    for (const named of ["spiffe://td/ns/a/sa/..", "", 5, null, ["spiffe://td/ns/a/sa/b"]]) {
+      const message = { csr: "csr", validityDuration: 0n, metadata: { ImpersonatedIdentity: named } };
+      const bytes = IstioCertificateRequest.encode(message).finish();
+      const parsed = parseCertificateRequest(IstioCertificateRequest.decode(bytes));
+      assert.ok(parsed instanceof CaError && parsed.type.code === "ca.bad-impersonation", JSON.stringify(named));
+    }
+  });
+});
+
+suite("an authority's answer", () => {
+  const { key, leafPem } = order();
+  const wanted = { identity, key };
+  const codeOf = (certChain: string[], as = wanted): string => {
+    const parsed = parseCertificateResponse({ certChain }, as);
+    return parsed instanceof CaError ? parsed.type.code : "no error";
+  };
+
+  test("is split into chain and roots, with the leaf's life", () => {
+    const roots = root.certificatePem + otherRoot.certificatePem;
+    const bytes = IstioCertificateResponse.encode(createCertificateResponse(leafPem, [], roots)).finish();
+    assert.deepEqual(parseCertificateResponse(IstioCertificateResponse.decode(bytes), wanted), {
+      chainPem: [leafPem],
+      rootsPem: roots,
+      ...life,
+    });
+  });
+
+  test("is refused where it could not be used", () => {
+    assert.equal(codeOf([leafPem, root.certificatePem]), "no error");
+    assert.equal(codeOf([leafPem]), "ca.short-chain");
+    assert.equal(codeOf([]), "ca.short-chain");
+    assert.equal(codeOf([leafPem, "nonsense"]), "ca.bad-chain");
+    assert.equal(codeOf(["", root.certificatePem]), "ca.bad-chain");
+    assert.equal(codeOf([root.certificatePem, root.certificatePem]), "ca.bad-chain");
+    assert.equal(codeOf([leafPem, otherRoot.certificatePem]), "ca.wrong-issuer");
+    assert.equal(codeOf([leafPem, root.certificatePem], { identity, key: order().key }), "ca.wrong-key");
+    const somebodyElse = { ...identity, serviceAccount: "details" };
+    assert.equal(codeOf([leafPem, root.certificatePem], { identity: somebodyElse, key }), "ca.wrong-identity");
+  });
+
+  test("ends with a leaf that Node accepts for that key", () => {
+    assert.ok(new X509Certificate(leafPem).checkPrivateKey(key));
+  });
+});
