@@ -46,6 +46,34 @@ suite("a certificate order", () => {
   });
 });
 
+suite("a certificate order in disguise", () => {
+  test("names nobody through a field called __proto__", () => {
+    const inner = Buffer.from(objectValue({ ImpersonatedIdentity: "spiffe://td/ns/a/sa/b" }));
+    const struct = lengthDelimited(0x0a, lengthDelimited(0x0a, Buffer.from("__proto__")), lengthDelimited(0x12, inner));
+    const bytes = Buffer.concat([Buffer.from([0x0a, 3]), Buffer.from("csr"), lengthDelimited(0x22, struct)]);
+    const message = IstioCertificateRequest.decode(bytes);
+    assert.deepEqual(parseCertificateRequest(message), { csrPem: "csr", validitySeconds: 0n });
+  });
+
+  /** google.protobuf.Value of an object with text in it. */
+  function objectValue(fields: Record<string, string>): Uint8Array {
+    const entries = Object.entries(fields).map(([key, text]) =>
+      lengthDelimited(
+        0x0a,
+        lengthDelimited(0x0a, Buffer.from(key)),
+        lengthDelimited(0x12, lengthDelimited(0x1a, Buffer.from(text))),
+      ),
+    );
+    return lengthDelimited(0x2a, ...entries);
+  }
+
+  function lengthDelimited(tag: number, ...parts: Uint8Array[]): Buffer {
+    const body = Buffer.concat(parts);
+    assert.ok(body.length < 128);
+    return Buffer.concat([Buffer.from([tag, body.length]), body]);
+  }
+});
+
 suite("an authority's answer", () => {
   const { key, leafPem } = order();
   const wanted = { identity, key };

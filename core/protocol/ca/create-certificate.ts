@@ -50,8 +50,10 @@ export function createCertificateRequest(order: CertificateOrder): IstioCertific
 
 export function parseCertificateRequest(message: IstioCertificateRequest): CertificateOrder | CaError {
   const order = { csrPem: message.csr, validitySeconds: message.validityDuration };
-  const named: unknown = message.metadata?.[impersonatedIdentity];
-  if (named === undefined) return order;
+  // Own fields only: a field named __proto__ could pretend to more.
+  const { metadata } = message;
+  if (metadata === undefined || !Object.hasOwn(metadata, impersonatedIdentity)) return order;
+  const named: unknown = metadata[impersonatedIdentity];
   if (typeof named !== "string") return new CaError({ code: "ca.bad-impersonation", reason: "not a string" });
   const impersonated = parseIdentity(named);
   return impersonated instanceof SpiffeError
