@@ -55,6 +55,14 @@ export function setUp(name: string, where: In = {}): Promise<LinuxError | undefi
   );
 }
 
+/**
+ * Has the kernel act on a carrier that has just come, which it else may put off for up to a second, and IPv6 with it: when one
+ * link is asked for, it brings that one up to date first (rtnl_getlink, since Linux 6.8; before, this does nothing).
+ */
+export function settleLink(name: string, where: In = {}): Promise<LinuxError | undefined> {
+  return onLink(name, where, "get-link", (socket, index) => socket.getLink({ index }));
+}
+
 export function setDown(name: string, where: In = {}): Promise<LinuxError | undefined> {
   return onLink(name, where, "set-down", (socket, index) => socket.setLink({ index, flags: {}, change: { up: true } }));
 }
