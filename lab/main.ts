@@ -12,8 +12,14 @@ import { startLab, type LabOptions } from "./start.ts";
 export async function main(argv: readonly string[]): Promise<void> {
   dieWithParent("SIGKILL");
   const lab = await startLab({ ...optionsOf(argv), readyWithinMs: 0, onEvent: say });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => void lab.close());
+  let isAsked = false;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(signal, () => {
+      isAsked = true;
+      void lab.close();
+    });
   await lab.ended;
+  if (!isAsked) throw new Refused("The lab ended unasked: its first process was killed, or failed (see above).");
 }
 
 /** @throws Refused with the flag and what it takes. */

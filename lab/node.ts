@@ -79,12 +79,14 @@ class Node {
   }
 
   async #applyRules(): Promise<void> {
-    const table = serviceTable(this.#desired.routes);
+    const { plan } = this.#config;
+    const own = plan.nodeEnd.map(({ address }) => address);
+    const table = serviceTable(this.#desired.routes, own);
     const text = JSON.stringify(table);
     if (text === this.#rules) return;
     const failure = await applyTransaction(undefined, replaceTables([table]));
     if (failure === undefined) this.#rules = text;
-    else problem(`Services have no virtual addresses on ${this.#config.plan.name}: ${failure.message}.`);
+    else problem(`Services have no virtual addresses on ${plan.name}: ${failure.message}.`);
   }
 
   #startDaemons(): void {

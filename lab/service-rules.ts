@@ -2,8 +2,11 @@
 import type { Expression, Rule, Table } from "../core/linux/nftables/model.ts";
 import type { ServiceRoute } from "./service-routes.ts";
 
-/** The node's table: every endpoint of a service is as likely as any other. */
-export function serviceTable(routes: readonly ServiceRoute[]): Table {
+/**
+ * The node's table: every endpoint of a service is as likely as any other.
+ * @param own the node's own addresses, one per family: a service without endpoints leads to a port there that refuses.
+ */
+export function serviceTable(routes: readonly ServiceRoute[], own: readonly string[]): Table {
   const jump: Rule = [{ kind: "jump", chain: "services" }];
   return {
     family: "inet",
@@ -11,12 +14,15 @@ export function serviceTable(routes: readonly ServiceRoute[]): Table {
     chains: [
       { name: "prerouting", hook: { type: "nat", hook: "prerouting", priority: dstnat }, rules: [jump] },
       { name: "output", hook: { type: "nat", hook: "output", priority: dstnat }, rules: [jump] },
-      { name: "services", rules: routes.flatMap(rulesOf) },
+      { name: "services", rules: routes.flatMap((route) => rulesOf(route, own)) },
     ],
   };
 }
 
-function rulesOf({ vip, targets }: ServiceRoute): Rule[] {
+function rulesOf({ vip, targets: endpoints }: ServiceRoute, own: readonly string[]): Rule[] {
+  const isSameFamily = (address: string): boolean => address.includes(":") === vip.address.includes(":");
+  const refusing = own.filter(isSameFamily).map((address) => ({ address, port: nobodysPort }));
+  const targets = endpoints.length > 0 ? endpoints : refusing;
   const match: Expression[] = [
     { kind: "address", side: "destination", address: vip.address },
     { kind: "port", protocol: "tcp", side: "destination", port: vip.port },
@@ -30,3 +36,5 @@ function rulesOf({ vip, targets }: ServiceRoute): Rule[] {
 }
 
 const dstnat = -100;
+/** TCP port multiplexer (RFC 1078): nobody listens there. */
+const nobodysPort = 1;

@@ -7,7 +7,7 @@
 import { hasIpv6, writeSysctl } from "../core/linux/procfs.ts";
 import type { LinuxError } from "../core/linux/errno.ts";
 import { addAddress } from "../core/linux/netlink/addresses.ts";
-import { createVeth, deleteLink, setUp } from "../core/linux/netlink/links.ts";
+import { createVeth, deleteLink, settleLink, setUp } from "../core/linux/netlink/links.ts";
 import { addRoute } from "../core/linux/netlink/routes.ts";
 import type { NodePlan } from "./addresses.ts";
 
@@ -46,10 +46,9 @@ export async function linkNode(plan: NodePlan, netns: number): Promise<void> {
 /** Addresses and routes of a node's link, whatever its two ends are made of. Both must be there and bare. */
 export async function configureLink(plan: NodePlan, netns: number): Promise<void> {
   const ends = linkEnds(plan);
+  await raise([ends.router], [ends.node, netns]);
   for (const own of plan.routerEnd) check(await addAddress({ interface: ends.router, ...own }));
   for (const own of plan.nodeEnd) check(await addAddress({ interface: ends.node, ...own, netns }));
-  check(await setUp(ends.router));
-  check(await setUp(ends.node, { netns }));
   for (const [i, destination] of plan.podRanges.entries()) {
     const via = plan.nodeEnd[i]?.address;
     const back = plan.routerEnd[i]?.address;
@@ -78,16 +77,15 @@ export async function linkPod(
   netns: number,
   addresses: readonly string[],
 ): Promise<void> {
+  await prepareNamespace(netns); // first: interfaces copy the defaults when they are made
   check(await createVeth({ name: veth, peer: { name: "eth0", netns } }));
-  await prepareNamespace(netns);
-  check(await setUp(veth));
+  await raise([veth], ["eth0", netns]);
   for (const address of addresses) {
     const v6 = address.includes(":");
     // Of IPv4 the node answers ARP for any address it has; of IPv6 only for those of that interface.
     const gateway = v6 ? "fe80::1" : (plan.nodeEnd[0]?.address ?? "");
     if (v6) check(await addAddress({ interface: veth, address: gateway, prefix: 64 }));
     check(await addAddress({ interface: "eth0", address, prefix: hostPrefix(address), netns }));
-    check(await setUp("eth0", { netns }));
     const everywhere = { address: v6 ? "::" : "0.0.0.0", prefix: 0 };
     check(await addRoute({ destination: everywhere, via: gateway, interface: "eth0", onlink: true, netns }));
     check(await addRoute({ destination: { address, prefix: hostPrefix(address) }, interface: veth }));
@@ -101,6 +99,12 @@ export function unlinkPod(veth: string): Promise<LinuxError | undefined> {
 /** The kernel refused part of the topology: there is no lab then. */
 export function check(failure: LinuxError | undefined): void {
   if (failure !== undefined) throw failure;
+}
+
+/** Sets both ends up, and waits until both can be used. */
+async function raise(...ends: readonly (readonly [name: string, netns?: number])[]): Promise<void> {
+  for (const [name, netns] of ends) check(await setUp(name, inNetns(netns)));
+  for (const [name, netns] of ends) check(await settleLink(name, inNetns(netns)));
 }
 
 function hostPrefix(address: string): number {
