@@ -5,37 +5,66 @@ import { Ledger } from "./reachability/ledger.ts";
 import { LogFollower } from "./reachability/log-follower.ts";
 import { readMesh } from "./reachability/mesh-view.ts";
 import { colours, plain, renderRows } from "./reachability/render.ts";
-import { tableRows } from "./reachability/rows.ts";
+import { tableRows, type Row } from "./reachability/rows.ts";
 import type { LabHandle } from "./start.ts";
 import type { LabStatus } from "./status.ts";
 
 const everyMs = 1_000;
 
-/** Draws until the lab ends: in place on a terminal, else whenever what happened changes. */
-export async function showLiveTable(lab: LabHandle, output: NodeJS.WriteStream): Promise<void> {
-  const ledger = new Ledger();
-  const follower = new LogFollower(lab, ledger);
-  let drawn = "";
-  let ended = false;
-  void lab.ended.then(() => (ended = true));
-  output.write(whatToTry(lab.name));
-  while (!ended) {
-    const mesh = await look(lab, follower);
-    const rows = tableRows(ledger, mesh, systemRandom, performance.now());
-    if (output.isTTY) {
-      const text = renderRows(rows, colours);
-      // Back to where the last one began, and over it.
-      output.write(`${drawn === "" ? "" : `\u001b[${drawn.split("\n").length - 1}A\u001b[0J`}${text}`);
-      drawn = text;
-    } else {
-      const text = renderRows(
-        rows.map((row) => ({ ...row, requests: 0 })),
-        plain,
-      );
-      if (text !== drawn && rows.some((row) => row.outcome)) output.write(`${renderRows(rows, plain)}\n`);
-      drawn = text;
+export class LiveTable {
+  readonly #output: NodeJS.WriteStream;
+  /** What stands at the bottom of the terminal now. */
+  #drawn = "";
+
+  constructor(output: NodeJS.WriteStream) {
+    this.#output = output;
+  }
+
+  /** A line above the table. */
+  note(line: string): void {
+    const table = this.#drawn;
+    this.#erase();
+    this.#output.write(`${line}\n`);
+    if (this.#output.isTTY) this.#draw(table);
+  }
+
+  /** Draws until the lab ends: in place on a terminal, else whenever what happened changes. */
+  async run(lab: LabHandle): Promise<void> {
+    const ledger = new Ledger();
+    const follower = new LogFollower(lab, ledger);
+    let ended = false;
+    void lab.ended.then(() => (ended = true));
+    this.note(whatToTry(lab.name));
+    while (!ended) {
+      const mesh = await look(lab, follower);
+      this.#show(tableRows(ledger, mesh, systemRandom, performance.now()));
+      await Promise.race([lab.ended, new Promise((resolve) => setTimeout(resolve, everyMs))]);
     }
-    await Promise.race([lab.ended, new Promise((resolve) => setTimeout(resolve, everyMs))]);
+  }
+
+  #show(rows: readonly Row[]): void {
+    if (this.#output.isTTY) {
+      this.#erase();
+      return this.#draw(renderRows(rows, colours));
+    }
+    const text = renderRows(
+      rows.map((row) => ({ ...row, requests: 0 })),
+      plain,
+    );
+    if (text !== this.#drawn && rows.some((row) => row.outcome)) this.#output.write(`${renderRows(rows, plain)}\n`);
+    this.#drawn = text;
+  }
+
+  #draw(text: string): void {
+    this.#output.write(text);
+    this.#drawn = text;
+  }
+
+  #erase(): void {
+    if (!this.#output.isTTY || this.#drawn === "") return;
+    // Back to where the table began, and over it.
+    this.#output.write(`\u001b[${this.#drawn.split("\n").length - 1}A\u001b[0J`);
+    this.#drawn = "";
   }
 }
 
@@ -58,6 +87,5 @@ The lab ${name} is up. In a second terminal, try:
   npx ambientctl lab exec shop/client-1 -- curl -s http://server.shop
   npx ambientctl workloads · certificates · log -f
 Ctrl-C ends it and leaves nothing behind.
-
 `;
 }
