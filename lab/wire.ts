@@ -54,9 +54,9 @@ class Wire {
     if (due.length === 0) this.#counts.lost++;
     if (due.length > 1) this.#counts.duplicated++;
     for (const dueMs of due) {
-      // The bytes are the socket's: what waits is copied.
+      // The bytes are the socket's: what waits is copied (a Buffer's slice would not be a copy).
       if (dueMs <= nowMs && this.#queue.length === 0) this.#send(frame, to);
-      else this.#enqueue({ dueMs, frame: frame.slice(), to });
+      else this.#enqueue({ dueMs, frame: Buffer.from(frame), to });
     }
   }
 
@@ -64,10 +64,14 @@ class Wire {
     let at = this.#queue.length;
     while (at > 0 && (this.#queue[at - 1]?.dueMs ?? 0) > waiting.dueMs) at--;
     this.#queue.splice(at, 0, waiting);
-    this.#timer ??= setTimeout(() => this.#sendDue(), waiting.dueMs - performance.now());
+    this.#timer ??= this.#sendAt(waiting.dueMs);
     if (at !== 0) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#sendDue(), waiting.dueMs - performance.now());
+    this.#timer = this.#sendAt(waiting.dueMs);
+  }
+
+  #sendAt(dueMs: number): NodeJS.Timeout {
+    return setTimeout(() => this.#sendDue(), Math.max(0, dueMs - performance.now()));
   }
 
   #sendDue(): void {
@@ -80,7 +84,7 @@ class Wire {
     }
     this.#queue.splice(0, sent);
     const next = this.#queue[0];
-    this.#timer = next === undefined ? undefined : setTimeout(() => this.#sendDue(), next.dueMs - nowMs);
+    this.#timer = next === undefined ? undefined : this.#sendAt(next.dueMs);
   }
 
   #send(frame: Uint8Array, to: PacketSocket): void {
