@@ -33,7 +33,7 @@ function namespaceFix(): string {
   if (setting("user/max_user_namespaces") === "0")
     return fix(`${asRoot}allow user namespaces: sudo sysctl -w user.max_user_namespaces=10000`);
   if (asRoot !== "") return fix(`${asRoot}lift what forbids unshare --user here (a container needs --privileged)`);
-  return fix("inside a container, start that with --privileged");
+  return fix("run it as an ordinary user or, inside a container, start that with --privileged");
 }
 
 function fix(text: string): string {

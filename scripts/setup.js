@@ -51,7 +51,9 @@ async function install() {
     process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
   const started = Date.now();
   line(`Installing ${total} packages (once)…`);
+  const npm = parentOf(process.ppid);
   const progress = setInterval(() => {
+    endWithout(npm);
     if (process.stderr.isTTY) line(`Installing packages… ${Math.min(packagesThere(), total)} of ${total}`);
   }, 250);
   const { code, output } = await npmCi();
@@ -78,6 +80,21 @@ function npmCi() {
     child.on("error", (error) => settle({ code: 127, output: `${output}${error.message}` }));
     child.on("close", (code) => settle({ code: code ?? 1, output }));
   });
+}
+
+/** npm runs us by a shell, which outlives an npm that was killed and would go on: it ends, and we do. */
+function endWithout(/** @type {number} */ npm) {
+  if (process.env["npm_lifecycle_event"] === undefined || parentOf(process.ppid) === npm) return;
+  if (process.ppid !== 1) process.kill(process.ppid, "SIGKILL");
+  process.exit(2);
+}
+
+function parentOf(/** @type {number} */ pid) {
+  try {
+    return Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+  } catch {
+    return 0;
+  }
 }
 
 function packagesWanted() {
