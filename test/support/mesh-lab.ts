@@ -1,10 +1,15 @@
 /** A lab as the end-to-end tests use it: pods to run clients in, logs to read, manifests to change, a link to look at. */
 import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
+import { request, type IncomingMessage } from "node:http";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { factOf, type CloseRecord } from "../../lab/reachability/facts.ts";
+import type { Condition } from "../../control/sources/objects.ts";
 import type { FrameCounts } from "../../lab/frame-counter.ts";
+import type { ProcessAction } from "../../lab/processes.ts";
 import { checkoutRoot } from "../../lab/programs.ts";
 import { startLab, type LabHandle, type LabOptions } from "../../lab/start.ts";
 import type { LabStatus } from "../../lab/status.ts";
@@ -48,8 +53,26 @@ export class TestLab {
   }
 
   /** Starts test/e2e/apps/client.ts in a pod; its input stays open. */
-  async start(pod: string, ...argv: (string | number)[]): Promise<RunningClient> {
-    const script = join(checkoutRoot, "test/e2e/apps/client.ts");
+  start(pod: string, ...argv: (string | number)[]): Promise<RunningClient> {
+    return this.#startApp("client", pod, argv);
+  }
+
+  /** Starts test/e2e/apps/control-client.ts in a pod, with the token of the pod's node; its input stays open. */
+  startControlClient(pod: string, ...argv: (string | number)[]): Promise<RunningClient> {
+    return this.#startApp("control-client", pod, argv);
+  }
+
+  /** What control answers somebody who is no agent: the first result of test/e2e/apps/control-client.ts. */
+  async askControl(pod: string, ...argv: (string | number)[]): Promise<Record<string, unknown>> {
+    const running = await this.startControlClient(pod, ...argv);
+    const answer = await running.result("an answer of control", () => true);
+    running.end();
+    await running.ended;
+    return answer;
+  }
+
+  async #startApp(app: string, pod: string, argv: readonly (string | number)[]): Promise<RunningClient> {
+    const script = join(checkoutRoot, `test/e2e/apps/${app}.ts`);
     const child = await this.handle.exec(pod, [process.execPath, script, ...argv.map(String)], {
       stdio: ["pipe", "pipe", "inherit"],
     });
@@ -83,6 +106,14 @@ export class TestLab {
       ?.addresses.find((text) => text.includes(":") === (family === 6));
     if (address === undefined) throw new Error(`${pod} has no IPv${family} address`);
     return address;
+  }
+
+  /** The service's virtual address of that family. @param service `namespace/name` */
+  async vipOf(service: string, family: 4 | 6 = 4): Promise<string> {
+    const { services } = await this.status();
+    const route = services.find((row) => row.service === service && row.vip.address.includes(":") === (family === 6));
+    if (route === undefined) throw new Error(`${service} has no virtual IPv${family} address`);
+    return route.vip.address;
   }
 
   /** What the agents logged of connections that ended, oldest first. */
@@ -120,6 +151,31 @@ export class TestLab {
 
   async signal(process: string, signal: NodeJS.Signals): Promise<void> {
     await this.handle.request("POST", `/process/${process}/kill`, { signal });
+  }
+
+  /** As `lab/processes.ts` has it: `stop` holds it down, `cont` starts it again. */
+  async act(process: string, action: ProcessAction, signal?: NodeJS.Signals): Promise<void> {
+    await this.handle.request("POST", `/process/${process}/${action}`, signal === undefined ? {} : { signal });
+  }
+
+  /** What control says of an object on its status. @param where `namespace/name` */
+  conditions(kind: string, where: string): Condition[] {
+    const overlay = `/proc/${this.handle.pid}/root/run/lab/cluster/status/${kind}.${where.replace("/", ".")}.control.json`;
+    if (!existsSync(overlay)) return [];
+    const { status } = JSON.parse(readFileSync(overlay, "utf8")) as { status?: { conditions?: Condition[] } };
+    return status?.conditions ?? [];
+  }
+
+  /** Asks a node's agent, by its admin socket. */
+  async askAgent<Answer = Record<string, unknown>>(node: string, path = "/config_dump"): Promise<Answer> {
+    const socketPath = `/proc/${this.handle.pid}/root/run/lab/nodes/${node}/ambientd/admin.sock`;
+    const asked = request({ socketPath, path, timeout: 5_000, agent: false });
+    asked.on("timeout", () => asked.destroy(new Error(`the agent of ${node} does not answer`)));
+    asked.end();
+    const [response] = (await once(asked, "response")) as [IncomingMessage];
+    const chunks: Buffer[] = [];
+    for await (const chunk of response) chunks.push(chunk as Buffer);
+    return JSON.parse(Buffer.concat(chunks).toString()) as Answer;
   }
 
   /** Begins to watch a node's link anew. */
