@@ -71,7 +71,18 @@ function labNameOf(pid: number): string | undefined {
   const argv = textOf(`/proc/${pid}/cmdline`).split("\0");
   const marker = argv.find((word) => word.startsWith("--lab="));
   if (marker === undefined || !/\/lab\/init\.(ts|js)$/.test(argv[1] ?? "")) return undefined;
-  return /^NSpid:.*\s1$/m.test(textOf(`/proc/${pid}/status`)) ? marker.slice("--lab=".length) : undefined;
+  const isFirst = /^NSpid:.*\s1$/m.test(textOf(`/proc/${pid}/status`));
+  return isFirst && mayLookInto(pid) ? marker.slice("--lab=".length) : undefined;
+}
+
+/** Another user's lab is none of ours. */
+function mayLookInto(pid: number): boolean {
+  try {
+    readlinkSync(`/proc/${pid}/root`);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function isOwnUserNamespace(pid: number): boolean {
