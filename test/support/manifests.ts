@@ -51,10 +51,10 @@ export function idlePod(where: string, options: Omit<PodOptions, "command" | "po
   return pod(where, { ...options, command: ["node", "-e", "setInterval(() => {}, 1e9)"], ports: [] });
 }
 
-/** Port 80 to 8080, and 9000 to 9005 to themselves, of the pods labelled `app: name`. */
+/** Port 80 to 8080, and 9000 to 9006 to themselves, of the pods labelled `app: name`. */
 export function service(where: string, options: { app?: string; clusterIPs?: readonly string[] } = {}): Manifest {
   const [ns = "default", name = ""] = where.split("/");
-  const direct = [9000, 9001, 9002, 9003, 9004, 9005];
+  const direct = [9000, 9001, 9002, 9003, 9004, 9005, 9006];
   const ports = [
     { name: "http", port: 80, targetPort: 8080 },
     ...direct.map((port) => ({ name: `tcp-${port}`, port, targetPort: port })),

@@ -3,7 +3,9 @@
  *
  * get URL [times] · loop URL (until input ends; a line a request) · hold HOST:PORT (an echo a line of input, until input ends) · upload HOST:PORT
  * BYTES · download HOST:PORT BYTES · sequence HOST:PORT N (N connections one after another) · crowd HOST:PORT N (N at once) · stall HOST:PORT
- * BYTES (offers bytes to one who reads nothing, while input is open) · half HOST:PORT · reset HOST:PORT (is reset) · abort HOST:PORT (resets)
+ * BYTES (offers bytes to one who reads nothing, while input is open; then resets) · deaf HOST:PORT BYTES (asks for bytes and reads none while input
+ * is open; then resets) · converse HOST:PORT N (N echoing connections until input ends) · half HOST:PORT · reset HOST:PORT (is reset) · abort
+ * HOST:PORT (resets) · finish-and-abort HOST:PORT (half-closes, then resets) · breakage HOST:PORT N (N connections, each broken in one of many ways)
  */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -33,9 +35,10 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
     say({ event: "connected", local: socket.localPort });
     socket.on("data", (chunk) => say({ event: "echo", text: chunk.toString() }));
     socket.on("end", () => say({ event: "end" }));
+    socket.on("error", (error: NodeJS.ErrnoException) => say({ event: "error", code: error.code }));
     for await (const line of createInterface({ input: process.stdin })) socket.write(line);
     socket.end();
-    await once(socket, "close");
+    if (!socket.closed) await once(socket, "close");
     say({ event: "closed" });
   },
   async upload() {
@@ -77,10 +80,39 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
       if (taken === before) say({ event: "standing", taken });
       before = taken;
     }, 500);
-    process.stdin.resume();
-    await once(process.stdin, "end");
+    await inputEnd();
     clearInterval(watch);
-    socket.destroy();
+    socket.resetAndDestroy();
+  },
+  async deaf() {
+    const socket = await dial();
+    socket.write(`${number}\n`);
+    say({ event: "asked" });
+    await inputEnd();
+    socket.resetAndDestroy();
+  },
+  async converse() {
+    let [open, trips, worstMs] = [true, 0, 0];
+    void inputEnd().then(() => (open = false));
+    const talk = async (socket: Socket): Promise<void> => {
+      while (open) {
+        const started = performance.now();
+        socket.write("ping");
+        await once(socket, "data");
+        worstMs = Math.max(worstMs, performance.now() - started);
+        trips += 1;
+      }
+      socket.end();
+      await once(socket, "close");
+    };
+    const sockets = await Promise.all(Array.from({ length: number }, dial));
+    const watch = setInterval(() => {
+      say({ event: "round", trips, worstMs: Math.round(worstMs) });
+      worstMs = 0;
+    }, 250);
+    await Promise.all(sockets.map(talk));
+    clearInterval(watch);
+    say({ event: "over", trips });
   },
   async half() {
     const socket = await dial();
@@ -100,7 +132,53 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
     socket.resetAndDestroy();
     say({ event: "reset sent" });
   },
+  async "finish-and-abort"() {
+    const socket = await dial();
+    socket.end("x");
+    await once(socket, "data");
+    socket.resetAndDestroy();
+    say({ event: "reset sent" });
+  },
+  async breakage() {
+    let broken = 0;
+    const ways = breakages.length;
+    const one = async (i: number): Promise<void> => {
+      const socket = await dial();
+      const closed = new Promise((resolve) => socket.on("close", resolve));
+      socket.on("error", () => {});
+      await breakages[i % ways]!(socket);
+      await closed;
+      broken += 1;
+    };
+    for (let i = 0; i < number; i += atOnce) {
+      await Promise.all(Array.from({ length: Math.min(atOnce, number - i) }, (_, k) => one(i + k)));
+    }
+    say({ broken });
+  },
 };
+
+/** How a connection can be broken by its client; the server echoes, or resets. */
+const breakages: readonly ((socket: Socket) => unknown)[] = [
+  (socket) => socket.resetAndDestroy(),
+  (socket) => socket.destroy(),
+  (socket) => {
+    socket.write("x");
+    socket.once("data", () => socket.resetAndDestroy());
+  },
+  (socket) => {
+    socket.write(Buffer.alloc(1 << 20));
+    socket.once("data", () => socket.resetAndDestroy());
+  },
+  (socket) => {
+    socket.end("x");
+    socket.once("data", () => socket.resetAndDestroy());
+  },
+  (socket) => {
+    // The end and the reset leave together, with bytes still in front of them.
+    socket.end(Buffer.alloc(100_000), () => socket.resetAndDestroy());
+  },
+];
+const atOnce = 50;
 
 const action = actions[what];
 if (action === undefined) throw new Error(`there is no "${what}"`);
@@ -120,6 +198,11 @@ async function echoed(socket: Socket): Promise<boolean> {
   socket.end();
   await once(socket, "close");
   return chunk.toString() === "ping";
+}
+
+function inputEnd(): Promise<unknown> {
+  process.stdin.resume();
+  return once(process.stdin, "end");
 }
 
 function collect(socket: Socket): Promise<string> {
@@ -152,6 +235,7 @@ function ask(url: string): Promise<object> {
           resolve({
             status: response.statusCode,
             ms: Math.round(performance.now() - started),
+            at: Date.now(),
             local,
             answer: parsed(body),
           }),
@@ -161,7 +245,11 @@ function ask(url: string): Promise<object> {
     );
     request.on("timeout", () => request.destroy(new Error("timeout")));
     request.on("error", (error: NodeJS.ErrnoException) =>
-      resolve({ error: error.code ?? error.message, ms: Math.round(performance.now() - started) }),
+      resolve({
+        error: error.code ?? error.message,
+        ms: Math.round(performance.now() - started),
+        at: Date.now(),
+      }),
     );
   });
 }

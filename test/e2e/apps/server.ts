@@ -3,7 +3,7 @@
  *
  * 8080 HTTP: answers with who asked, as the kernel told it · 9000 echo · 9001 counts and hashes what it gets, and answers with it at the end of
  * input · 9002 sends as many bytes as the first line asks for · 9003 reads nothing, ever · 9004 answers only after the client's half-close ·
- * 9005 resets after the first byte
+ * 9005 resets after the first byte · 9006 answers the client's half-close with a byte every 20 ms, without end
  */
 import { createHash } from "node:crypto";
 import { createServer as createHttpServer } from "node:http";
@@ -33,7 +33,16 @@ tcp(9001, (socket) => {
 });
 
 tcp(9002, (socket) => {
-  socket.once("data", (chunk) => pattern(Number.parseInt(chunk.toString(), 10)).pipe(socket));
+  socket.once("data", (chunk) => {
+    pattern(Number.parseInt(chunk.toString(), 10)).pipe(socket);
+    let before = -1;
+    const watch = setInterval(() => {
+      const taken = socket.bytesWritten - socket.writableLength;
+      if (taken === before) say({ event: "standing", port: 9002, taken });
+      before = taken;
+    }, 500);
+    socket.on("close", () => clearInterval(watch));
+  });
 });
 
 tcp(9003, (socket) => socket.pause());
@@ -45,6 +54,13 @@ tcp(9004, (socket) => {
 });
 
 tcp(9005, (socket) => socket.once("data", () => socket.resetAndDestroy()));
+
+tcp(9006, (socket) => {
+  socket.resume().on("end", () => {
+    const drip = setInterval(() => socket.write("."), 20);
+    socket.on("close", () => clearInterval(drip));
+  });
+});
 
 say({ event: "serving" });
 
