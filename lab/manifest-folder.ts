@@ -35,21 +35,21 @@ export class ManifestFolder {
   follow(folder: string, clock: Clock): void {
     let known = new Map(manifestsIn(folder).map((file) => [file, contentOf(folder, file)]));
     const look = (): void => {
-      const now = new Map(manifestsIn(folder).map((file) => [file, contentOf(folder, file)]));
-      for (const [file, text] of now) if (text !== undefined && text !== known.get(file)) this.put(file, text);
-      for (const file of known.keys()) if (!now.has(file)) this.remove(file);
-      known = now;
+      try {
+        const now = new Map(manifestsIn(folder).map((file) => [file, contentOf(folder, file)]));
+        for (const [file, text] of now) if (text !== undefined && text !== known.get(file)) this.put(file, text);
+        for (const file of known.keys()) if (!now.has(file)) this.remove(file);
+        known = now;
+      } catch {
+        // The folder is away, or the lab's is full: what is in force stays.
+      }
     };
     const often = (): void => {
-      try {
-        look();
-      } catch {
-        // The folder is away: what it held stays in force.
-      }
+      look();
       clock.after(2_000, often);
     };
     try {
-      watch(folder, () => clock.after(20, look)).on("error", () => undefined);
+      watch(folder, { persistent: false }, () => clock.after(20, look)).on("error", () => undefined);
     } catch {
       // No watch to be had: looking often will do.
     }
