@@ -5,10 +5,13 @@
  */
 import { randomUUID } from "node:crypto";
 import { request as httpRequest } from "node:http";
-import type { Socket } from "node:net";
+import { setDefaultAutoSelectFamily, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { canonicalIp, formatEndpoint } from "../../core/base/ip.ts";
 import { markerOf, type Attempt } from "../reachability/facts.ts";
+
+// One attempt a request: a second one, to the other family, would hide what became of the first.
+setDefaultAutoSelectFamily(false);
 
 const from = `${process.env["POD_NAMESPACE"] ?? "?"}/${process.env["POD_NAME"] ?? "?"}`;
 const targets = (process.env["TARGETS"] ?? "").split(",").filter((target) => target !== "");
@@ -45,16 +48,23 @@ function ask(target: string): Promise<Attempt> {
       response.on("error", (error: NodeJS.ErrnoException) => settle({ error: error.code ?? error.message }));
     });
     request.on("socket", (socket: Socket) => {
+      // A refusal may come before 'connect' does: the kernel has chosen our end as soon as the attempt has begun.
+      socket.on("connectionAttempt", () => process.nextTick(() => (local = ownEnd(socket))));
       socket.on("lookup", (_error, address) => (remote = endpoint(address, Number(url.port === "" ? 80 : url.port))));
       socket.on("connect", () => {
         remote = endpoint(socket.remoteAddress ?? "", socket.remotePort ?? 0);
-        local = endpoint(socket.localAddress ?? "", socket.localPort ?? 0);
+        local = ownEnd(socket);
       });
     });
     request.on("timeout", () => request.destroy(new Error("no answer within 5 s")));
     request.on("error", (error: NodeJS.ErrnoException) => settle({ error: error.code ?? error.message }));
     request.end();
   });
+}
+
+function ownEnd(socket: Socket): string | undefined {
+  const own = socket.address();
+  return "port" in own ? endpoint(own.address, own.port) : undefined;
 }
 
 function endpoint(address: string, port: number): string {

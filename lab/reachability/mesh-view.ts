@@ -2,7 +2,7 @@
 import { request } from "node:http";
 import { MeshState } from "../../core/decision/mesh-state.ts";
 import { addressType, decodeAddress } from "../../core/protocol/wds/address.ts";
-import { authorizationType, decodeAuthorization } from "../../core/protocol/wds/authorization.ts";
+import { authorizationType, decodeAuthorization, failClosed } from "../../core/protocol/wds/authorization.ts";
 import { WdsError } from "../../core/protocol/wds/wds-error.ts";
 
 /** The answer of `GET /wds`: every resource the agent holds, by type URL, as it came. */
@@ -13,8 +13,11 @@ export async function readMesh(pid: number, node: string): Promise<MeshState> {
   const held = (await ask(`/proc/${pid}/root/run/lab/nodes/${node}/ambientd/admin.sock`, "/wds")) as HeldResources;
   const state = new MeshState();
   const policies = (held[authorizationType] ?? []).flatMap(({ name, base64 }) => {
-    const policy = decodeAuthorization(Buffer.from(base64, "base64"), name);
-    return policy instanceof WdsError ? [] : [policy];
+    const bytes = Buffer.from(base64, "base64");
+    const policy = decodeAuthorization(bytes, name);
+    if (!(policy instanceof WdsError)) return [policy];
+    const closed = failClosed(bytes);
+    return closed === undefined ? [] : [closed];
   });
   const addresses = (held[addressType] ?? []).flatMap(({ name, base64 }) => {
     const address = decodeAddress(Buffer.from(base64, "base64"), name);
