@@ -1,0 +1,200 @@
+/** The agent's settings, from the environment variables that the field's agents read (agent-wire 10.1). A bad value names itself and its fix. */
+import { TypedError } from "../core/base/errors.ts";
+import type { KeepAlive } from "../core/linux/sockets.ts";
+
+export interface AgentConfig {
+  readonly nodeName: string;
+  readonly clusterId: string;
+  readonly network: string;
+  readonly podName: string;
+  readonly podNamespace: string;
+  readonly instanceIp: string;
+  readonly xds: ControlSettings;
+  readonly ca: ControlSettings;
+  /** A file, or the token itself. */
+  readonly authToken: string;
+  readonly zdsSocket: string;
+  readonly workers: number;
+  readonly packetMark: number;
+  /** IP_TRANSPARENT: undefined means where it can be had, true means or else fail. */
+  readonly originalSource: boolean | undefined;
+  readonly ipv6: boolean;
+  readonly keepAlive: KeepAlive | undefined;
+  readonly secretTtlSeconds: number;
+  readonly poolIdleReleaseMs: number;
+  /** How long open connections have after SIGTERM. */
+  readonly terminationDeadlineMs: number;
+  readonly responseBaggage: boolean;
+  /** A unix socket for the admin server, besides 127.0.0.1:15000. */
+  readonly adminSocket: string | undefined;
+  /** ISTIO_META_* without the prefix. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export interface ControlSettings {
+  readonly address: string;
+  readonly rootCa: string;
+  readonly serverNames: readonly string[];
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export class ConfigError extends TypedError<{
+  readonly code: "agent.bad-setting";
+  readonly variable: string;
+  readonly value: string;
+  readonly fix: string;
+}> {
+  sentence(): string {
+    const { variable, value, fix } = this.type;
+    return `ambientd agent: ${variable}=${value === "" ? '""' : value} ${fix}`;
+  }
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** @param cores how many processors the machine has. */
+export function parseConfig(env: Environment, cores: number): AgentConfig | ConfigError {
+  const problems: ConfigError[] = [];
+  const read = new Reader(env, problems);
+  const config: AgentConfig = {
+    nodeName: read.text("NODE_NAME", ""),
+    clusterId: env["ISTIO_META_CLUSTER_ID"] ?? read.text("CLUSTER_ID", "Kubernetes"),
+    network: read.text("NETWORK", ""),
+    podName: read.text("POD_NAME", ""),
+    podNamespace: read.text("POD_NAMESPACE", ""),
+    instanceIp: read.text("INSTANCE_IP", "1.1.1.1"),
+    xds: control(read, env, "XDS"),
+    ca: control(read, env, "CA"),
+    authToken: read.text("AUTH_TOKEN", "./var/run/secrets/tokens/istio-token"),
+    zdsSocket: read.text("INPOD_UDS", "/var/run/ztunnel/ztunnel.sock"),
+    workers: read.workers(cores),
+    packetMark: read.number("PACKET_MARK", 1337, 1, 0xffff_ffff),
+    originalSource: read.optionalFlag("ENABLE_ORIG_SRC"),
+    ipv6: read.flag("IPV6_ENABLED", true),
+    keepAlive: keepAlive(read),
+    secretTtlSeconds: read.durationMs("SECRET_TTL", 86_400_000) / 1_000,
+    poolIdleReleaseMs: read.durationMs("POOL_UNUSED_RELEASE_TIMEOUT", 300_000),
+    terminationDeadlineMs: terminationDeadline(read, env),
+    responseBaggage: read.flag("ENABLE_RESPONSE_BAGGAGE", true),
+    adminSocket: env["AMBIENTD_ADMIN_SOCKET"] === "" ? undefined : env["AMBIENTD_ADMIN_SOCKET"],
+    metadata: prefixed(env, "ISTIO_META_"),
+  };
+  if (read.text("PROXY_MODE", "shared") !== "shared") {
+    problems.push(
+      bad("PROXY_MODE", env["PROXY_MODE"] ?? "", "is not supported: leave it out, one agent serves the node"),
+    );
+  }
+  return problems[0] ?? config;
+}
+
+class Reader {
+  readonly #env: Environment;
+  readonly #problems: ConfigError[];
+
+  constructor(env: Environment, problems: ConfigError[]) {
+    this.#env = env;
+    this.#problems = problems;
+  }
+
+  text(variable: string, otherwise: string): string {
+    return this.#env[variable] ?? otherwise;
+  }
+
+  flag(variable: string, otherwise: boolean): boolean {
+    return this.optionalFlag(variable) ?? otherwise;
+  }
+
+  optionalFlag(variable: string): boolean | undefined {
+    const value = this.#env[variable];
+    if (value === undefined || value === "") return undefined;
+    if (value === "true" || value === "1") return true;
+    if (value === "false" || value === "0") return false;
+    this.#problems.push(bad(variable, value, "is neither true nor false: write one of them"));
+    return undefined;
+  }
+
+  number(variable: string, otherwise: number, least: number, most: number): number {
+    const text = this.#env[variable];
+    if (text === undefined || text === "") return otherwise;
+    const value = Number(text);
+    if (/^(?:0x[0-9a-f]+|\d+)$/i.test(text) && value >= least && value <= most) return value;
+    this.#problems.push(bad(variable, text, `is no whole number from ${least} to ${most}: write one, or leave it out`));
+    return otherwise;
+  }
+
+  durationMs(variable: string, otherwise: number): number {
+    const text = this.#env[variable];
+    if (text === undefined || text === "") return otherwise;
+    const value = parseDuration(text);
+    if (value !== undefined) return value;
+    this.#problems.push(bad(variable, text, "is no duration: write it like 24h, 5m, 1h30m, 10s or 500ms"));
+    return otherwise;
+  }
+
+  /** `N`, `0` for every core, or `P%` of them, rounded up (agent-wire 10.2). */
+  workers(cores: number): number {
+    const text = this.#env["ZTUNNEL_WORKER_THREADS"];
+    if (text === undefined || text === "") return Math.max(2, Math.ceil(cores / 4));
+    const [, number = "", percent] = /^(\d{1,4})(%?)$/.exec(text) ?? [];
+    if (number === "" || (percent === "%" && number === "0")) {
+      const fix = "is no number of workers: write a number, 0 for one per core, or a share like 25%";
+      this.#problems.push(bad("ZTUNNEL_WORKER_THREADS", text, fix));
+      return 2;
+    }
+    if (percent === "%") return Math.ceil((cores * Number(number)) / 100);
+    return Number(number) === 0 ? cores : Number(number);
+  }
+}
+
+/** Milliseconds of `1h30m`, `500ms`; undefined for what is none, and for nothing at all. */
+export function parseDuration(text: string): number | undefined {
+  if (!/^(?:\d+(?:\.\d+)?(?:h|ms|m|s))+$/.test(text)) return undefined;
+  let total = 0;
+  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(h|ms|m|s)/g)) {
+    total += Number(amount) * (unitMs[unit ?? ""] ?? 0);
+  }
+  return total > 0 && Number.isSafeInteger(Math.round(total)) ? Math.round(total) : undefined;
+}
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+function control(read: Reader, env: Environment, of: "XDS" | "CA"): ControlSettings {
+  const hostname = env[`ALT_${of}_HOSTNAME`];
+  return {
+    address: read.text(`${of}_ADDRESS`, "https://istiod.istio-system.svc:15012"),
+    rootCa: read.text(`${of}_ROOT_CA`, "./var/run/secrets/istio/root-cert.pem"),
+    serverNames: hostname === undefined || hostname === "" ? [] : [hostname],
+    headers: prefixed(env, `${of}_HEADER_`),
+  };
+}
+
+function keepAlive(read: Reader): KeepAlive | undefined {
+  const settings = {
+    idleSeconds: Math.round(read.durationMs("KEEPALIVE_TIME", 180_000) / 1_000),
+    intervalSeconds: Math.round(read.durationMs("KEEPALIVE_INTERVAL", 180_000) / 1_000),
+    probes: read.number("KEEPALIVE_RETRIES", 9, 1, 127),
+  };
+  return read.flag("KEEPALIVE_ENABLED", true) ? settings : undefined;
+}
+
+/** CONNECTION_TERMINATION_DEADLINE, else a little less than the pod's grace period, else 5 s (agent-wire 2.8). */
+function terminationDeadline(read: Reader, env: Environment): number {
+  if (env["CONNECTION_TERMINATION_DEADLINE"] !== undefined) {
+    return read.durationMs("CONNECTION_TERMINATION_DEADLINE", 5_000);
+  }
+  const grace = read.number("TERMINATION_GRACE_PERIOD_SECONDS", 0, 0, 86_400);
+  if (grace === 0) return 5_000;
+  return Math.max(1, grace > 10 ? grace - 5 : grace - 1) * 1_000;
+}
+
+function prefixed(env: Environment, prefix: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (name.startsWith(prefix) && value !== undefined) found[name.slice(prefix.length)] = value;
+  }
+  return found;
+}
+
+function bad(variable: string, value: string, fix: string): ConfigError {
+  return new ConfigError({ code: "agent.bad-setting", variable, value, fix });
+}

@@ -1,0 +1,279 @@
+/** `ambientd agent`: wires the node agent's main thread to its workers, and ends it in order. The only wiring of this room. */
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import process from "node:process";
+import { systemClock } from "../core/base/clock.ts";
+import { createLog, type Log } from "../core/base/log.ts";
+import { messageOf } from "../core/base/errors.ts";
+import { systemRandom } from "../core/base/random.ts";
+import { CertificateManager } from "../control/client/certificates/manager.ts";
+import { MeshCaProvider } from "../control/client/providers/mesh-ca.ts";
+import { startXdsSession, type XdsSession } from "../control/client/xds-session.ts";
+import { configDump } from "./admin/config-dump.ts";
+import { AdminServer, levels } from "./admin/server.ts";
+import { ConfigError, parseConfig, type AgentConfig } from "./config.ts";
+import { MeshInventory } from "./mesh-inventory.ts";
+import { Pods } from "./pods.ts";
+import { Readiness } from "./readiness.ts";
+import type { FromWorker } from "./worker-messages.ts";
+import { Workers } from "./workers.ts";
+import { WorkloadCertificates } from "./workload-certificates.ts";
+import { xdsNode } from "./xds-node.ts";
+import { ZdsClient, type ZdsPhase } from "./zds-client.ts";
+
+/** Runs until SIGTERM, SIGINT or POST /quitquitquit. Exit code 2: a setting is wrong, or a port or socket can't be had. */
+export async function main(argv: string[]): Promise<void> {
+  if (argv.length > 0) {
+    const asked = argv[0] === "--help";
+    (asked ? process.stdout : process.stderr).write(usage);
+    process.exitCode = asked ? 0 : 2;
+    return;
+  }
+  const config = parseConfig(process.env, availableParallelism());
+  if (config instanceof ConfigError) {
+    process.stderr.write(`${config.sentence()}\n`);
+    process.exitCode = 2;
+    return;
+  }
+  await new Agent(config, createLog("agent")).run();
+}
+
+class Agent {
+  readonly #config: AgentConfig;
+  readonly #log: Log;
+  readonly #mesh = new MeshInventory();
+  readonly #workers: Workers;
+  readonly #pods: Pods;
+  readonly #provider: MeshCaProvider;
+  readonly #manager: CertificateManager;
+  readonly #certificates: WorkloadCertificates;
+  readonly #readiness: Readiness;
+  readonly #admin: AdminServer;
+  #xds: XdsSession | undefined;
+  #zds: ZdsClient | undefined;
+  #zdsPhase: ZdsPhase = "disconnected";
+  /** Workers that have closed everything; the process ends with the last one. */
+  readonly #drained = new Set<number>();
+  #quitting = false;
+  readonly #allDrained = Promise.withResolvers<void>();
+
+  constructor(config: AgentConfig, log: Log) {
+    this.#config = config;
+    this.#log = log;
+    this.#readiness = new Readiness(() => this.#workers.broadcast({ kind: "gates", gates: this.#readiness.gates }));
+    this.#workers = new Workers({
+      count: config.workers,
+      readinessPort: 15_021,
+      settings: {
+        network: config.network,
+        node: config.nodeName,
+        packetMark: config.packetMark,
+        keepAlive: config.keepAlive,
+        connectDeadlineMs: 10_000,
+        workloadDeadlineMs: 5_000,
+        poolIdleReleaseMs: config.poolIdleReleaseMs,
+        responseBaggage: config.responseBaggage,
+      },
+      clock: systemClock,
+      log,
+      snapshot: () => this.#mesh.snapshot(),
+      greeting: () => [...this.#certificates.greeting(), { kind: "gates", gates: this.#readiness.gates }],
+      deliveries: () => this.#pods.deliveries(),
+      onMessage: (message, index) => this.#hear(message, index),
+      onLost: (index) => this.#pods.workerLost(index),
+    });
+    this.#pods = new Pods(
+      { packetMark: config.packetMark, ipv6: config.ipv6, originalSource: config.originalSource, lingerMs: 3_000 },
+      {
+        clock: systemClock,
+        log,
+        workerCount: () => this.#workers.count,
+        broadcast: (message) => this.#workers.broadcast(message),
+        serve: (deliveryFor) => this.#workers.serve(deliveryFor),
+        onChange: () => this.#podsChanged(),
+      },
+    );
+    const token = (): string => readToken(config.authToken);
+    const { clusterId } = config;
+    this.#provider = new MeshCaProvider({
+      ...config.ca,
+      token,
+      clusterId,
+      validitySeconds: config.secretTtlSeconds,
+      clock: systemClock,
+      log,
+    });
+    this.#manager = new CertificateManager({ provider: this.#provider, clock: systemClock, random: systemRandom, log });
+    this.#certificates = new WorkloadCertificates({
+      manager: this.#manager,
+      state: this.#mesh.state,
+      node: config.nodeName,
+      broadcast: (message) => this.#workers.broadcast(message),
+      log,
+    });
+    this.#admin = new AdminServer(
+      {
+        dump: () => this.#dump(),
+        resources: () => this.#mesh.held(),
+        logLevel: (level) => this.#logLevel(level),
+        quit: () => void this.#quit("quitquitquit"),
+      },
+      log,
+    );
+  }
+
+  async run(): Promise<void> {
+    const { nodeName, clusterId, workers } = this.#config;
+    process.on("SIGTERM", () => void this.#quit("SIGTERM"));
+    process.on("SIGINT", () => {
+      if (this.#quitting) process.exit(0);
+      void this.#quit("SIGINT");
+    });
+    this.#log.info({ node: nodeName, workers, pid: process.pid }, "agent starts");
+    const failure = await this.#listen();
+    if (failure !== undefined) {
+      this.#log.fatal({ error: failure }, "agent cannot start");
+      process.stderr.write(`ambientd agent: ${failure}\n`);
+      process.exit(2);
+    }
+    await this.#workers.start();
+    this.#readiness.open("proxy");
+    this.#workers.broadcast({ kind: "gates", gates: this.#readiness.gates });
+    this.#xds = startXdsSession({
+      ...this.#config.xds,
+      token: () => readToken(this.#config.authToken),
+      clusterId,
+      node: xdsNode(this.#config),
+      clock: systemClock,
+      log: this.#log,
+      onUpdate: async (update) => {
+        const { slices, rejected } = this.#mesh.take(update);
+        await this.#workers.apply(slices);
+        this.#certificates.update(this.#pods.infos());
+        return rejected;
+      },
+    });
+    // The node daemon is listened to from the beginning: pods that wait for an identity or for control wait in their own queue,
+    // within a deadline, which is better for them than a port on which nobody listens.
+    this.#zds = new ZdsClient({
+      path: this.#config.zdsSocket,
+      pods: {
+        serve: async (uid, info, netns) => (await this.#pods.serve(uid, info, netns))?.message,
+        has: (uid) => this.#pods.has(uid),
+        stop: (uid) => this.#pods.stop(uid),
+        stopOthers: (named) => this.#pods.stopOthers(named),
+      },
+      clock: systemClock,
+      log: this.#log,
+      onPhase: (phase) => {
+        this.#zdsPhase = phase;
+        this.#podsChanged();
+      },
+    });
+    void this.#xds.ready.then(() => this.#readiness.open("state manager"));
+  }
+
+  async #listen(): Promise<string | undefined> {
+    const { adminSocket } = this.#config;
+    const failed = await this.#admin.listenLocally();
+    if (failed !== undefined) return failed.message;
+    return adminSocket === undefined ? undefined : (await this.#admin.listenAt(adminSocket))?.message;
+  }
+
+  #hear(message: FromWorker, index: number): void {
+    switch (message.kind) {
+      case "certificate-wanted":
+        return this.#certificates.wanted(message.identity);
+      case "pod-serving":
+      case "pod-failed":
+      case "pod-closed":
+      case "pod-gone":
+        return this.#pods.receive(message, index);
+      case "readiness-failed":
+        return this.#log.error({ port: 15_021, problem: message.detail }, "readiness cannot be asked for");
+      case "drained":
+        this.#drained.add(index);
+        if (this.#drained.size === this.#workers.count) this.#allDrained.resolve();
+        return;
+      case "started":
+      case "mesh-applied":
+      case "dumped":
+        return;
+    }
+  }
+
+  #podsChanged(): void {
+    if (this.#quitting) return;
+    const pending = this.#pods.pending();
+    if (this.#zdsPhase !== "live") {
+      const reason =
+        this.#zdsPhase === "snapshot" ? "the node daemon is still naming pods" : "not connected to the node daemon";
+      this.#readiness.close("workload proxy manager", reason);
+    } else if (pending.length > 0) {
+      this.#readiness.close("workload proxy manager", `not served: ${pending.join(" ")}`);
+    } else this.#readiness.open("workload proxy manager");
+    this.#certificates.update(this.#pods.infos());
+  }
+
+  #logLevel(level: string | undefined): string | undefined {
+    if (level === undefined) return this.#log.level;
+    if (!levels.includes(level)) return undefined;
+    this.#log.level = level;
+    this.#workers.broadcast({ kind: "log-level", level });
+    return level;
+  }
+
+  async #dump(): Promise<Record<string, unknown>> {
+    const connections = await this.#workers.dump();
+    return configDump({
+      state: this.#mesh.state,
+      policies: this.#mesh.policies(),
+      certificates: this.#manager.dump(),
+      pods: this.#pods.rows(),
+      connections,
+      config: this.#config,
+      xds: this.#xds?.status() ?? { phase: "connecting", sinceMs: 0, types: [] },
+      gates: this.#readiness.gates,
+      workers: { count: this.#workers.count, losses: this.#workers.losses },
+    });
+  }
+
+  /** No new connection, then the open ones within the deadline, then everything. */
+  async #quit(cause: string): Promise<void> {
+    if (this.#quitting) return;
+    this.#quitting = true;
+    const { terminationDeadlineMs } = this.#config;
+    this.#log.info({ cause, deadlineMs: terminationDeadlineMs }, "agent drains");
+    this.#zds?.close();
+    this.#workers.broadcast({ kind: "drain", deadlineMs: terminationDeadlineMs });
+    const cancel = systemClock.after(terminationDeadlineMs + graceMs, () => this.#allDrained.resolve());
+    // The clock's timers keep nothing alive, and by now nothing else may.
+    const alive = setInterval(() => undefined, 1_000);
+    await this.#allDrained.promise;
+    cancel();
+    this.#xds?.close();
+    this.#manager.close();
+    this.#provider.close();
+    this.#admin.close();
+    await this.#workers.terminate();
+    clearInterval(alive);
+    this.#log.info({ cause }, "agent ends");
+    process.exit(0);
+  }
+}
+
+/** A literal token, or the content of the file, read anew each time: tokens are rotated. */
+function readToken(source: string): string {
+  if (!source.includes("/")) return source;
+  try {
+    return readFileSync(source, "utf8");
+  } catch (thrown) {
+    throw new Error(`the token cannot be read: ${messageOf(thrown)}`);
+  }
+}
+
+const graceMs = 1_000;
+const usage = `usage: ambientd agent
+Configured by its environment: XDS_ADDRESS, CA_ADDRESS, XDS_ROOT_CA, CA_ROOT_CA, AUTH_TOKEN, INPOD_UDS, NODE_NAME, CLUSTER_ID,
+SECRET_TTL, ZTUNNEL_WORKER_THREADS, AMBIENTD_ADMIN_SOCKET and more: docs/agent.md.
+`;

@@ -1,0 +1,347 @@
+/**
+ * The pods this agent serves. A pod's three listening sockets are opened here, inside its namespace, and every worker accepts from
+ * its own duplicate of them; the originals stay, so that a worker that dies can be replaced without a connection refused.
+ */
+import type { Clock } from "../core/base/clock.ts";
+import type { Log } from "../core/base/log.ts";
+import { TypedError, describe } from "../core/base/errors.ts";
+import { LinuxError } from "../core/linux/errno.ts";
+import { namespaceIdentity } from "../core/linux/namespace.ts";
+import { closeDescriptor, duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
+import type { PodInfo } from "../core/protocol/zds/messages.ts";
+import type { FromWorker, PodDelivery, PodDescriptors, ToWorker } from "./worker-messages.ts";
+
+export class PodError extends TypedError<
+  | { readonly code: "pods.listen"; readonly uid: string; readonly port: number; readonly reason: string }
+  | { readonly code: "pods.not-transparent"; readonly uid: string; readonly port: number }
+  | { readonly code: "pods.worker"; readonly uid: string; readonly reason: string }
+  | { readonly code: "pods.replaced"; readonly uid: string } // a later request took its place
+> {}
+
+export interface PodsModules {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly workerCount: () => number;
+  readonly broadcast: (message: ToWorker) => void;
+  /** Hands each worker its own copy. */
+  readonly serve: (deliveryFor: (index: number) => PodDelivery) => void;
+  /** The set of pods has changed. */
+  readonly onChange: () => void;
+}
+
+export interface PodsSettings {
+  readonly packetMark: number;
+  readonly ipv6: boolean;
+  /** undefined: transparent where the kernel lets us; true: or else fail; false: never. */
+  readonly originalSource: boolean | undefined;
+  /** How long 15008 stays open after a pod has left. */
+  readonly lingerMs: number;
+}
+
+/** One row of the admin dump. */
+export interface PodRow {
+  readonly uid: string;
+  readonly info: PodInfo;
+  readonly state: "Up" | "Pending" | "Leaving";
+  readonly error?: PodError["type"];
+}
+
+type PodState =
+  | {
+      readonly phase: "opening";
+      readonly listeners: PodDescriptors;
+      /** Indexes of the workers that do not listen yet. */
+      readonly missing: Set<number>;
+      readonly settle: (error?: PodError) => void;
+    }
+  | { readonly phase: "up"; readonly listeners: PodDescriptors }
+  | { readonly phase: "pending"; readonly error: PodError }; // tried again every five seconds
+
+interface Pod {
+  readonly uid: string;
+  readonly info: PodInfo;
+  /** Ours: closed when nothing of the pod is left. */
+  readonly netns: number;
+  transparent: boolean;
+  state: PodState;
+}
+
+/** A pod that has left; its namespace stays open until every worker is done with it. */
+interface Leaving {
+  readonly pod: Pod;
+  /** Indexes of the workers that still accept. */
+  readonly accepting: Set<number>;
+  /** Indexes of the workers that still have something of it. */
+  readonly busy: Set<number>;
+  /** Settles when nobody accepts any more. */
+  readonly closed: Promise<void>;
+  readonly settle: () => void;
+}
+
+export class Pods {
+  readonly #modules: PodsModules;
+  readonly #settings: PodsSettings;
+  readonly #pods = new Map<string, Pod>();
+  readonly #leaving = new Map<string, Leaving[]>();
+  #cancelRetry: (() => void) | undefined;
+
+  constructor(settings: PodsSettings, modules: PodsModules) {
+    this.#settings = settings;
+    this.#modules = modules;
+  }
+
+  /**
+   * Serves a pod; settles when every worker listens. The same pod in the same namespace is served already; in another one it is
+   * a new pod. A failed one is kept and tried again.
+   * @param netns descriptor of its namespace, owned from now on.
+   */
+  async serve(uid: string, info: PodInfo, netns: number): Promise<PodError | undefined> {
+    const known = this.#pods.get(uid);
+    if (known !== undefined && sameNamespace(known.netns, netns)) {
+      closeDescriptor(netns);
+      if (known.state.phase === "up") return undefined;
+      if (known.state.phase === "pending") return this.#open(known);
+      return new PodError({ code: "pods.replaced", uid });
+    }
+    if (known !== undefined) this.stop(uid);
+    const pod: Pod = {
+      uid,
+      info,
+      netns,
+      transparent: false,
+      state: { phase: "pending", error: new PodError({ code: "pods.replaced", uid }) },
+    };
+    this.#pods.set(uid, pod);
+    this.#modules.onChange();
+    return this.#open(pod);
+  }
+
+  has(uid: string): boolean {
+    return this.#pods.has(uid);
+  }
+
+  /** Ends serving a pod: nothing new is accepted, what is open goes on to its end. An unknown one is done already. */
+  stop(uid: string): void {
+    const pod = this.#pods.get(uid);
+    if (pod === undefined) return;
+    this.#pods.delete(uid);
+    const { state } = pod;
+    if (state.phase === "pending") closeDescriptor(pod.netns);
+    else {
+      closeListeners(state.listeners);
+      if (state.phase === "opening") state.settle(new PodError({ code: "pods.replaced", uid }));
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const workers = indexes(this.#modules.workerCount());
+      const leaving = { pod, accepting: new Set(workers), busy: new Set(workers), closed: promise, settle: resolve };
+      this.#leaving.set(uid, [...(this.#leaving.get(uid) ?? []), leaving]);
+      this.#modules.broadcast({ kind: "leave", uid, lingerMs: this.#settings.lingerMs });
+    }
+    this.#modules.onChange();
+  }
+
+  /** Ends every pod that is not named: the daemon's snapshot is complete. */
+  stopOthers(named: ReadonlySet<string>): void {
+    for (const uid of [...this.#pods.keys()]) if (!named.has(uid)) this.stop(uid);
+  }
+
+  /** @param worker index of who says so. */
+  receive(message: Extract<FromWorker, { readonly uid: string }>, worker: number): void {
+    switch (message.kind) {
+      case "pod-serving":
+        return this.#served(message.uid, worker);
+      case "pod-failed":
+        return this.#failed(message.uid, message.detail);
+      case "pod-closed":
+        return this.#closed(message.uid, worker);
+      case "pod-gone":
+        return this.#gone(message.uid, worker);
+    }
+  }
+
+  infos(): PodInfo[] {
+    return [...this.#pods.values()].map(({ info }) => info);
+  }
+
+  rows(): PodRow[] {
+    const rows = [...this.#pods.values()].map(({ uid, info, state }): PodRow => {
+      if (state.phase === "pending") return { uid, info, state: "Pending", error: state.error.type };
+      return { uid, info, state: state.phase === "up" ? "Up" : "Pending" };
+    });
+    const leaving = [...this.#leaving.values()].flat();
+    return [...rows, ...leaving.map(({ pod: { uid, info } }): PodRow => ({ uid, info, state: "Leaving" }))];
+  }
+
+  /** Uids of pods that have no listeners. */
+  pending(): string[] {
+    return [...this.#pods.values()].filter(({ state }) => state.phase === "pending").map(({ uid }) => uid);
+  }
+
+  /** Copies for a worker that takes a dead one's place. */
+  deliveries(): PodDelivery[] {
+    const deliveries: PodDelivery[] = [];
+    for (const pod of this.#pods.values()) {
+      if (pod.state.phase === "pending") continue;
+      const delivery = deliveryOf(pod, pod.state.listeners);
+      if (!(delivery instanceof LinuxError)) deliveries.push(delivery);
+      else this.#modules.log.error({ uid: pod.uid, error: delivery.type }, "the new worker cannot serve this pod");
+    }
+    return deliveries;
+  }
+
+  /** A worker died with what it had: nobody else will say that its share is done. Its successor is given the pods that stay. */
+  workerLost(worker: number): void {
+    for (const [uid, pods] of [...this.#leaving]) {
+      for (const _ of pods) {
+        this.#closed(uid, worker);
+        this.#gone(uid, worker);
+      }
+    }
+    for (const { uid, state } of this.#pods.values()) if (state.phase === "opening") this.#served(uid, worker);
+  }
+
+  async #open(pod: Pod): Promise<PodError | undefined> {
+    const { uid } = pod;
+    // It was here a moment ago and its 15008 lingers: the port is needed now.
+    for (const { closed } of this.#leaving.get(uid) ?? []) {
+      this.#modules.broadcast({ kind: "hurry", uid });
+      await closed;
+    }
+    if (this.#pods.get(uid) !== pod) return new PodError({ code: "pods.replaced", uid });
+    const listeners = this.#listen(pod);
+    if (listeners instanceof PodError) return this.#keepPending(pod, listeners);
+    const copies: PodDelivery[] = [];
+    for (let index = 0; index < this.#modules.workerCount(); index++) {
+      const copy = deliveryOf(pod, listeners);
+      if (copy instanceof LinuxError) {
+        for (const { descriptors } of copies) closeListeners(descriptors);
+        closeListeners(listeners);
+        return this.#keepPending(pod, new PodError({ code: "pods.worker", uid, reason: copy.message }));
+      }
+      copies.push(copy);
+    }
+    return new Promise((settle) => {
+      pod.state = { phase: "opening", listeners, settle, missing: new Set(copies.keys()) };
+      this.#modules.serve((index) => copies[index] as PodDelivery);
+    });
+  }
+
+  #listen(pod: Pod): PodDescriptors | PodError {
+    const { packetMark, ipv6, originalSource } = this.#settings;
+    const opened: number[] = [];
+    pod.transparent = originalSource !== false;
+    for (const port of podPorts) {
+      const listener = listenTcp({
+        netns: pod.netns,
+        address: ipv6 ? "::" : "0.0.0.0",
+        port,
+        backlog: 1024,
+        mark: packetMark,
+        transparent: originalSource !== false,
+      });
+      const failed = listener instanceof LinuxError;
+      if (!failed) opened.push(listener.fd);
+      if (!failed && (listener.transparent || originalSource !== true)) {
+        pod.transparent &&= listener.transparent;
+        continue;
+      }
+      opened.forEach(closeDescriptor);
+      return failed
+        ? new PodError({ code: "pods.listen", uid: pod.uid, port, reason: describe(listener.type) })
+        : new PodError({ code: "pods.not-transparent", uid: pod.uid, port });
+    }
+    const [outbound = -1, plaintext = -1, hbone = -1] = opened;
+    return { outbound, plaintext, hbone };
+  }
+
+  #keepPending(pod: Pod, error: PodError): PodError {
+    pod.state = { phase: "pending", error };
+    this.#modules.log.error({ uid: pod.uid, pod: podName(pod), error: error.type }, "pod is not served; trying again");
+    this.#modules.onChange();
+    this.#cancelRetry ??= this.#modules.clock.after(retryEveryMs, () => this.#retry());
+    return error;
+  }
+
+  #retry(): void {
+    this.#cancelRetry = undefined;
+    for (const pod of [...this.#pods.values()]) if (pod.state.phase === "pending") void this.#open(pod);
+  }
+
+  #served(uid: string, worker: number): void {
+    const pod = this.#pods.get(uid);
+    if (pod?.state.phase !== "opening") return;
+    pod.state.missing.delete(worker);
+    if (pod.state.missing.size > 0) return;
+    const { settle, listeners } = pod.state;
+    pod.state = { phase: "up", listeners };
+    this.#modules.log.info({ uid, pod: podName(pod), transparent: pod.transparent }, "pod is served");
+    this.#modules.onChange();
+    settle();
+  }
+
+  #failed(uid: string, reason: string): void {
+    const pod = this.#pods.get(uid);
+    if (pod?.state.phase !== "opening") return;
+    const { settle, listeners } = pod.state;
+    closeListeners(listeners);
+    // The workers that do serve it stop, so that the next attempt begins from nothing.
+    this.#modules.broadcast({ kind: "leave", uid, lingerMs: 0 });
+    settle(this.#keepPending(pod, new PodError({ code: "pods.worker", uid, reason })));
+  }
+
+  #closed(uid: string, worker: number): void {
+    const leaving = this.#leaving.get(uid)?.find(({ accepting }) => accepting.has(worker));
+    if (leaving === undefined) return;
+    leaving.accepting.delete(worker);
+    if (leaving.accepting.size === 0) leaving.settle();
+  }
+
+  #gone(uid: string, worker: number): void {
+    const all = this.#leaving.get(uid);
+    // A pod that left twice under one uid is done with in the order in which it left.
+    const leaving = all?.find(({ busy }) => busy.has(worker));
+    if (all === undefined || leaving === undefined) return;
+    leaving.busy.delete(worker);
+    if (leaving.busy.size > 0) return;
+    closeDescriptor(leaving.pod.netns);
+    this.#modules.log.info({ uid, pod: podName(leaving.pod) }, "pod has left: its last connection has ended");
+    const rest = all.filter((other) => other !== leaving);
+    if (rest.length === 0) this.#leaving.delete(uid);
+    else this.#leaving.set(uid, rest);
+  }
+}
+
+/** Outbound capture, inbound plaintext capture, HBONE (agent-wire 1.2). */
+const podPorts = [15_001, 15_006, 15_008];
+const retryEveryMs = 5_000;
+
+function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxError {
+  const copies: number[] = [];
+  for (const descriptor of [listeners.outbound, listeners.plaintext, listeners.hbone]) {
+    const copy = duplicateDescriptor(descriptor);
+    if (copy instanceof LinuxError) {
+      copies.forEach(closeDescriptor);
+      return copy;
+    }
+    copies.push(copy);
+  }
+  const [outbound = -1, plaintext = -1, hbone = -1] = copies;
+  const { uid, info, netns, transparent } = pod;
+  return { uid, info, netns, transparent, descriptors: { outbound, plaintext, hbone } };
+}
+
+function closeListeners({ outbound, plaintext, hbone }: PodDescriptors): void {
+  [outbound, plaintext, hbone].forEach(closeDescriptor);
+}
+
+function indexes(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index);
+}
+
+function sameNamespace(one: number, other: number): boolean {
+  const [a, b] = [namespaceIdentity(one), namespaceIdentity(other)];
+  return a.dev === b.dev && a.ino === b.ino;
+}
+
+function podName({ info }: Pod): string {
+  return `${info.namespace}/${info.name}`;
+}

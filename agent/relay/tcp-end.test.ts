@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { test } from "node:test";
+import { pauseReasons, type ByteEnd, type EndListener, type ResetCause } from "./byte-end.ts";
+import { TcpEnd } from "./tcp-end.ts";
+
+/** A socket that is made an end of a relay, and the other side of it. */
+async function pair(): Promise<{ end: TcpEnd; heard: Heard; other: Socket }> {
+  const server = createServer({ allowHalfOpen: true });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const accepted = once(server, "connection") as Promise<[Socket]>;
+  const socket = connect({ host: "127.0.0.1", port, allowHalfOpen: true });
+  await once(socket, "connect");
+  const [other] = await accepted;
+  server.close();
+  const end = new TcpEnd(socket);
+  const heard = new Heard();
+  end.listener = heard;
+  end.resume(pauseReasons.unjoined);
+  return { end, heard, other };
+}
+
+/** What an end told, and a promise of its last word. */
+class Heard implements EndListener {
+  readonly told: string[] = [];
+  readonly #closed = Promise.withResolvers<void>();
+  readonly closing = this.#closed.promise;
+
+  data(_from: ByteEnd, chunk: Uint8Array): void {
+    this.told.push(`data ${chunk.length}`);
+  }
+  ended(): void {
+    this.told.push("ended");
+  }
+  drained(): void {
+    this.told.push("drained");
+  }
+  reset(_from: ByteEnd, cause: ResetCause): void {
+    this.told.push(cause.kind === "tcp" ? cause.errno : cause.kind);
+  }
+  closed(): void {
+    this.told.push("closed");
+    this.#closed.resolve();
+  }
+}
+
+const bothWays: Readonly<Record<string, (end: TcpEnd) => void>> = {
+  "in the same turn": (end) => {
+    end.end();
+    end.reset();
+  },
+  "with bytes before the end": (end) => {
+    end.write(Buffer.from("x"));
+    end.end();
+    end.reset();
+  },
+  "a turn later": (end) => {
+    end.end();
+    setImmediate(() => end.reset());
+  },
+  "when the end has left": (end) => {
+    end.end();
+    end.socket.once("finish", () => end.reset());
+  },
+};
+
+for (const [when, act] of Object.entries(bothWays)) {
+  test(`an end that is reset ${when} is closed, and its descriptor with it`, { timeout: 5_000 }, async () => {
+    const { end, heard, other } = await pair();
+    other.resume();
+    const handle = (end.socket as Socket & { _handle: { fd: number } })._handle;
+    act(end);
+    await heard.closing;
+    assert.equal(handle.fd, -1);
+    assert.deepEqual(heard.told, ["closed"], "a reset of ours is no news");
+    other.destroy();
+  });
+}
+
+test("a reset drops what has not been taken, however much that is", { timeout: 5_000 }, async () => {
+  const { end, heard, other } = await pair();
+  other.pause();
+  end.write(Buffer.alloc(16 << 20));
+  end.end();
+  end.reset();
+  await heard.closing;
+  assert.deepEqual(heard.told, ["closed"]);
+  const error = once(other.resume(), "error");
+  const [{ code }] = (await error) as [NodeJS.ErrnoException];
+  assert.equal(code, "ECONNRESET");
+});
+
+test("the other side's reset is told once, with its errno, before the close", { timeout: 5_000 }, async () => {
+  const { heard, other } = await pair();
+  other.resetAndDestroy();
+  await heard.closing;
+  assert.deepEqual(heard.told, ["ECONNRESET", "closed"]);
+});

@@ -1,0 +1,85 @@
+/** A TCP connection as one end of a relay. No closure per connection: the handlers are shared and find their end on the socket. */
+import type { Socket } from "node:net";
+import { errnoOf } from "../../core/linux/errno.ts";
+import { nobody, pauseReasons, type ByteEnd, type EndListener, type PauseReason } from "./byte-end.ts";
+
+export class TcpEnd implements ByteEnd {
+  readonly socket: Socket;
+  listener: EndListener = nobody;
+  #pauses: number = pauseReasons.unjoined;
+  /** Why nothing more is to be told: a reset of ours, or one that was told. */
+  #silenced = false;
+
+  /** @param socket connected, made with allowHalfOpen, and not read from yet. */
+  constructor(socket: Socket) {
+    this.socket = socket;
+    (socket as OwnedSocket)[owner] = this;
+    // Paused first: a 'data' listener on a stream that nobody paused starts it.
+    socket.pause();
+    socket.on("data", onData);
+    socket.on("end", onEnd);
+    socket.on("drain", onDrain);
+    socket.on("error", onError);
+    socket.on("close", onClose);
+  }
+
+  write(chunk: Uint8Array): boolean {
+    return this.socket.destroyed || this.socket.write(chunk);
+  }
+
+  end(): void {
+    this.socket.end();
+  }
+
+  reset(): void {
+    this.#silenced = true;
+    this.socket.resetAndDestroy();
+  }
+
+  pause(reason: PauseReason): void {
+    this.#pauses |= reason;
+    this.socket.pause();
+  }
+
+  resume(reason: PauseReason): void {
+    this.#pauses &= ~reason;
+    if (this.#pauses === 0) this.socket.resume();
+  }
+
+  /** @internal for the handlers below. */
+  failed(error: Error): void {
+    if (this.#silenced) return;
+    this.#silenced = true;
+    this.listener.reset(this, { kind: "tcp", errno: errnoOf(error) ?? "unknown" });
+  }
+}
+
+const owner = Symbol("owner");
+
+interface OwnedSocket extends Socket {
+  [owner]?: TcpEnd;
+}
+
+function onData(this: OwnedSocket, chunk: Uint8Array): void {
+  const end = this[owner];
+  end?.listener.data(end, chunk);
+}
+
+function onEnd(this: OwnedSocket): void {
+  const end = this[owner];
+  end?.listener.ended(end);
+}
+
+function onDrain(this: OwnedSocket): void {
+  const end = this[owner];
+  end?.listener.drained(end);
+}
+
+function onError(this: OwnedSocket, error: Error): void {
+  this[owner]?.failed(error);
+}
+
+function onClose(this: OwnedSocket): void {
+  const end = this[owner];
+  end?.listener.closed(end);
+}

@@ -1,0 +1,132 @@
+/**
+ * A stream of node:http2 as one end of a relay, with the three things Node leaves to be inferred: an end that was END_STREAM,
+ * a reset that was not, and a reset of ours without an END_STREAM in front of it. Everything that relies on Node's
+ * insides is in this file, and hbone-stream.test.ts watches it.
+ */
+import { constants, type Http2Stream } from "node:http2";
+import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../relay/byte-end.ts";
+import type { TunnelStream } from "./tunnel.ts";
+
+/** What a stream asks of its tunnel. */
+export interface StreamHost {
+  /** Whether the connection beneath has gone. */
+  readonly isLost: boolean;
+}
+
+export class HboneStream implements TunnelStream {
+  readonly #stream: OwnedStream;
+  readonly #host: StreamHost;
+  listener: EndListener = nobody;
+  #pauses: number = pauseReasons.unjoined;
+  #readEnd: "open" | "ended" | "truncated" = "open";
+  #resetByUs = false;
+
+  constructor(stream: Http2Stream, host: StreamHost) {
+    this.#stream = stream;
+    this.#host = host;
+    this.#stream[owner] = this;
+    // Node pushes the null that ends the readable side for END_STREAM and for RST_STREAM(NO_ERROR) alike; by then it has
+    // marked the stream closed in the second case only.
+    this.#stream.push = pushNoting;
+    // Paused first: a 'data' listener on a stream that nobody paused starts it.
+    stream.pause();
+    stream.on("data", onData);
+    stream.on("end", onEnd);
+    stream.on("drain", onDrain);
+    stream.on("error", ignore);
+    stream.on("close", onClose);
+  }
+
+  get id(): number {
+    return this.#stream.id ?? 0;
+  }
+
+  write(chunk: Uint8Array): boolean {
+    // A closed stream is about to say so; what is written to it meanwhile has nowhere to go.
+    return this.#stream.destroyed || this.#stream.closed || this.#stream.write(chunk);
+  }
+
+  end(): void {
+    if (!this.#stream.destroyed) this.#stream.end();
+  }
+
+  reset(): void {
+    if (this.#stream.destroyed) return;
+    this.#resetByUs = true;
+    resetWithoutEnd(this.#stream, constants.NGHTTP2_CONNECT_ERROR);
+  }
+
+  pause(reason: PauseReason): void {
+    this.#pauses |= reason;
+    this.#stream.pause();
+  }
+
+  resume(reason: PauseReason): void {
+    this.#pauses &= ~reason;
+    if (this.#pauses === 0) this.#stream.resume();
+  }
+
+  /** @internal the readable side got its last chunk. */
+  noteReadEnd(wasClosed: boolean): void {
+    if (this.#readEnd === "open") this.#readEnd = wasClosed ? "truncated" : "ended";
+  }
+
+  /** @internal everything before the end has been handed over. */
+  readEnded(): void {
+    if (this.#readEnd === "ended") this.listener.ended(this);
+  }
+
+  /** @internal the stream is gone from the session. */
+  streamClosed(): void {
+    const { rstCode, writableFinished } = this.#stream;
+    const orderly = this.#readEnd === "ended" && writableFinished && rstCode === constants.NGHTTP2_NO_ERROR;
+    if (!orderly && !this.#resetByUs) this.listener.reset(this, this.#cause());
+    this.listener.closed(this);
+  }
+
+  #cause(): ResetCause {
+    return this.#host.isLost ? { kind: "tunnel" } : { kind: "stream", code: this.#stream.rstCode };
+  }
+}
+
+/**
+ * RST_STREAM and nothing before it. `close()` alone ends the writable side first, which sends an END_STREAM that makes a cut
+ * connection look complete to the peer; a stream that is ending already is not ended again.
+ * @param code not NO_ERROR, which waits for the writable side to finish.
+ */
+export function resetWithoutEnd(stream: Http2Stream, code: number): void {
+  if (stream.destroyed) return;
+  (stream as unknown as { _writableState: { ending: boolean } })._writableState.ending = true;
+  stream.close(code);
+}
+
+const owner = Symbol("owner");
+
+type OwnedStream = Http2Stream & { [owner]?: HboneStream; push: (chunk: unknown) => boolean };
+
+function pushNoting(this: OwnedStream, chunk: unknown): boolean {
+  if (chunk === null) this[owner]?.noteReadEnd(this.closed);
+  const inherited = Object.getPrototypeOf(this) as OwnedStream;
+  return inherited.push.call(this, chunk);
+}
+
+function onData(this: OwnedStream, chunk: Uint8Array): void {
+  const end = this[owner];
+  end?.listener.data(end, chunk);
+}
+
+function onEnd(this: OwnedStream): void {
+  this[owner]?.readEnded();
+}
+
+function onDrain(this: OwnedStream): void {
+  const end = this[owner];
+  end?.listener.drained(end);
+}
+
+function onClose(this: OwnedStream): void {
+  this[owner]?.streamClosed();
+}
+
+/** The code is read at 'close'. */
+function ignore(): void {}

@@ -1,0 +1,62 @@
+/**
+ * One worker's queue of mesh slices. At most two are under way, so that a full push of 50,000 workloads never takes more of the
+ * worker's time in one piece than a slice does: connections are served in between.
+ */
+import type { MeshUpdate } from "../core/decision/mesh-state.ts";
+import type { ToWorker } from "./worker-messages.ts";
+
+interface Queued {
+  readonly update: MeshUpdate;
+  /** Set on the last slice of a push. */
+  readonly settle?: () => void;
+}
+
+export class WorkerFeed {
+  readonly #send: (message: ToWorker) => void;
+  readonly #queue: Queued[] = [];
+  readonly #underWay = new Map<number, Queued>();
+  #sequence = 0;
+
+  constructor(send: (message: ToWorker) => void) {
+    this.#send = send;
+  }
+
+  /** Settles when the worker has applied all of them. */
+  push(slices: readonly MeshUpdate[]): Promise<void> {
+    if (slices.length === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      slices.forEach((update, at) => {
+        this.#queue.push(at === slices.length - 1 ? { update, settle: resolve } : { update });
+      });
+      this.#fill();
+    });
+  }
+
+  /** The worker says so. */
+  applied(sequence: number): void {
+    const slice = this.#underWay.get(sequence);
+    this.#underWay.delete(sequence);
+    slice?.settle?.();
+    this.#fill();
+  }
+
+  /** The worker is gone. @returns who waits for it. */
+  abandon(): (() => void)[] {
+    const all = [...this.#underWay.values(), ...this.#queue];
+    this.#underWay.clear();
+    this.#queue.length = 0;
+    return all.flatMap(({ settle }) => (settle === undefined ? [] : [settle]));
+  }
+
+  #fill(): void {
+    while (this.#underWay.size < mostUnderWay) {
+      const next = this.#queue.shift();
+      if (next === undefined) return;
+      this.#sequence += 1;
+      this.#underWay.set(this.#sequence, next);
+      this.#send({ kind: "mesh", sequence: this.#sequence, update: next.update });
+    }
+  }
+}
+
+const mostUnderWay = 2;

@@ -1,0 +1,72 @@
+/** Everything that crosses between the main thread and its data-plane workers: one typed union each way, plain data and key handles. */
+import type { MeshUpdate } from "../core/decision/mesh-state.ts";
+import type { Identity } from "../core/protocol/spiffe/identity.ts";
+import type { PodInfo } from "../core/protocol/zds/messages.ts";
+import type { ConnectionRow } from "./connection/registry.ts";
+import type { CertificateDelivery } from "./worker/certificates.ts";
+import type { WorkerSettings } from "./worker/context.ts";
+
+/** What a worker is started with. */
+export interface WorkerStart {
+  readonly index: number;
+  readonly settings: WorkerSettings;
+  /** TCP port of the readiness server; one worker has it. */
+  readonly readinessPort?: number;
+}
+
+/** Descriptors of a pod's listening sockets. They are the receiver's to close. */
+export interface PodDescriptors {
+  /** 15001 */
+  readonly outbound: number;
+  /** 15006 */
+  readonly plaintext: number;
+  /** 15008 */
+  readonly hbone: number;
+}
+
+export interface PodDelivery {
+  /** Kubernetes uid. */
+  readonly uid: string;
+  readonly info: PodInfo;
+  /** Descriptor of the pod's namespace; the main thread keeps it open until every worker has said `pod-gone`. */
+  readonly netns: number | undefined;
+  readonly descriptors: PodDescriptors;
+  /** The listeners are transparent: applications can be connected to from their clients' addresses. */
+  readonly transparent: boolean;
+}
+
+/** A named condition of readiness. */
+export interface Gate {
+  readonly name: string;
+  /** Absent: open. */
+  readonly pending?: string;
+}
+
+export type ToWorker =
+  /** One slice of the mesh; answered by `mesh-applied`. */
+  | { readonly kind: "mesh"; readonly sequence: number; readonly update: MeshUpdate }
+  | { readonly kind: "certificate"; readonly delivery: CertificateDelivery }
+  | { readonly kind: "certificate-dropped"; readonly uri: string; readonly detail: string }
+  | { readonly kind: "certificate-failed"; readonly uri: string; readonly detail: string }
+  /** Answered by `pod-serving` or `pod-failed`. */
+  | { readonly kind: "serve"; readonly pod: PodDelivery }
+  /** Answered by `pod-closed` when nothing is accepted any more, and by `pod-gone` when nothing is left. */
+  | { readonly kind: "leave"; readonly uid: string; readonly lingerMs: number }
+  | { readonly kind: "hurry"; readonly uid: string }
+  | { readonly kind: "gates"; readonly gates: readonly Gate[] }
+  | { readonly kind: "dump"; readonly id: number }
+  | { readonly kind: "log-level"; readonly level: string }
+  /** The process is to end: no more is accepted; what is open has until the deadline. */
+  | { readonly kind: "drain"; readonly deadlineMs: number };
+
+export type FromWorker =
+  | { readonly kind: "started" }
+  | { readonly kind: "mesh-applied"; readonly sequence: number }
+  | { readonly kind: "pod-serving"; readonly uid: string }
+  | { readonly kind: "pod-failed"; readonly uid: string; readonly detail: string }
+  | { readonly kind: "pod-closed"; readonly uid: string }
+  | { readonly kind: "pod-gone"; readonly uid: string }
+  | { readonly kind: "certificate-wanted"; readonly identity: Identity }
+  | { readonly kind: "dumped"; readonly id: number; readonly connections: readonly ConnectionRow[] }
+  | { readonly kind: "readiness-failed"; readonly detail: string }
+  | { readonly kind: "drained" };

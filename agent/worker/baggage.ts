@@ -1,0 +1,16 @@
+/** What a workload tells its peers about itself, for their telemetry (agent-wire 2.1). */
+import type { Baggage } from "../../core/protocol/hbone/baggage.ts";
+import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
+
+export function baggageOf(workload: MeshWorkload): Baggage {
+  const { locality } = workload;
+  return {
+    clusterName: workload.clusterId,
+    namespace: workload.namespace,
+    workload: { kind: workload.workloadType, name: workload.workloadName },
+    serviceName: workload.canonicalName,
+    serviceVersion: workload.canonicalRevision,
+    region: locality.region,
+    zone: locality.zone,
+  };
+}

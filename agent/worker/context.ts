@@ -1,0 +1,47 @@
+/** What a worker's connections share. Built once in worker/main.ts, or by a test. */
+import type { Clock } from "../../core/base/clock.ts";
+import type { Log } from "../../core/base/log.ts";
+import type { Random } from "../../core/base/random.ts";
+import type { Endpoint } from "../../core/base/ip.ts";
+import type { KeepAlive } from "../../core/linux/sockets.ts";
+import type { Socket } from "node:net";
+import type { ConnectionRegistry } from "../connection/registry.ts";
+import type { ConnectionHost } from "../connection/connection.ts";
+import type { WorkerCertificates } from "./certificates.ts";
+import type { WorkerMesh } from "./mesh.ts";
+
+export interface WorkerContext {
+  readonly settings: WorkerSettings;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly mesh: WorkerMesh;
+  readonly certificates: WorkerCertificates;
+  readonly registry: ConnectionRegistry;
+  /** Where connections report their end. */
+  readonly host: ConnectionHost;
+  /** core/linux/sockets.ts connectTcp; a test without namespaces passes its own. */
+  readonly connect: (options: ConnectRequest) => Socket;
+  /** Where a captured connection was going; undefined where the kernel can't say. */
+  readonly originalDestination: (socket: Socket) => Endpoint | undefined;
+}
+
+export interface ConnectRequest {
+  readonly netns: number | undefined;
+  readonly remote: Endpoint;
+  /** The address to connect from, where it isn't ours. */
+  readonly from?: string | undefined;
+}
+
+/** Plain data: crosses to the worker when it starts. */
+export interface WorkerSettings {
+  readonly network: string;
+  readonly node: string;
+  readonly packetMark: number | undefined;
+  readonly keepAlive: KeepAlive | undefined;
+  /** Milliseconds for TCP connects, handshakes, answers, and the wait for a workload or certificate. */
+  readonly connectDeadlineMs: number;
+  readonly workloadDeadlineMs: number;
+  readonly poolIdleReleaseMs: number;
+  readonly responseBaggage: boolean;
+}

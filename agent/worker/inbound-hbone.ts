@@ -1,0 +1,121 @@
+/**
+ * A stream that came through a tunnel to the pod's 15008 (agent-wire 1.9): every one is judged by itself, answered with 200 only
+ * once policy has passed and the application has accepted, and then relayed from the client's own address.
+ */
+import { closeReason } from "../../core/decision/close-reasons.ts";
+import { decideInboundHbone } from "../../core/decision/inbound.ts";
+import { formatAuthority } from "../../core/protocol/hbone/authority.ts";
+import { HboneError } from "../../core/protocol/hbone/hbone-error.ts";
+import { parseConnect, type ConnectRequest } from "../../core/protocol/hbone/request.ts";
+import { acceptedHeaders, connectStatus } from "../../core/protocol/hbone/response.ts";
+import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
+import type { ConnectionFacts } from "../connection/close-record.ts";
+import type { Connection } from "../connection/connection.ts";
+import { TcpEnd } from "../relay/tcp-end.ts";
+import type { IncomingStream } from "../tunnel/hbone-server.ts";
+import { baggageOf } from "./baggage.ts";
+import { connectFrom, isFailure } from "./connect.ts";
+import type { WorkerContext } from "./context.ts";
+import { localOf } from "./outbound.ts";
+import type { ServedPod } from "./pod.ts";
+import type { Failure } from "./socket-errors.ts";
+import { nextTraceContext } from "./trace-ids.ts";
+
+export async function handleInboundHbone(
+  context: WorkerContext,
+  pod: ServedPod,
+  stream: IncomingStream,
+): Promise<void> {
+  const { peer } = stream;
+  const request = parseConnect(stream.headers);
+  const facts: ConnectionFacts = {
+    direction: "inbound",
+    protocol: "hbone",
+    trace: ("trace" in request && request.trace?.traceId) || nextTraceContext().traceId,
+    source: peer.remote,
+    sourceIdentity: formatIdentity(peer.identity),
+    destination: peer.local,
+    authority: request instanceof HboneError ? undefined : formatAuthority(request.authority),
+  };
+  const connection = pod.begin(facts);
+  // Its app connection is given up below, when the connect has settled: first cause first.
+  stream.onAbandoned = () => connection.close("CLIENT_RESET", { detail: "before the answer" });
+  const refusal =
+    request instanceof HboneError ? malformed(request) : await connectInside(context, pod, stream, request, connection);
+  if (refusal === undefined) return;
+  connection.close(refusal.reason, refusal.details);
+  stream.refuse(refusal.status);
+}
+
+/** @returns why it is refused, or undefined once bytes flow or nobody is interested any more. */
+async function connectInside(
+  context: WorkerContext,
+  pod: ServedPod,
+  stream: IncomingStream,
+  request: ConnectRequest,
+  connection: Connection,
+): Promise<Refusal | undefined> {
+  const { facts } = connection;
+  const { peer } = stream;
+  const local = await context.mesh.waitForWorkload(pod.info, context.settings.workloadDeadlineMs);
+  const gateway =
+    request.network !== undefined && request.network.toLowerCase() !== context.settings.network.toLowerCase();
+  // Through another network's gateway an address means nothing here, and what it names is somebody else.
+  if (!gateway)
+    facts.sourceWorkload = context.mesh.state.workloadByAddress(context.settings.network, peer.remote.address);
+  facts.destinationWorkload = local;
+  facts.destinationIdentity = local && formatIdentity(pod.identityOf(local));
+  if (local && request.forwarded.host !== undefined) {
+    facts.service = context.mesh.state.serviceByHostname(request.forwarded.host, local.namespace);
+  }
+  const decision = decideInboundHbone(context.mesh.state, {
+    local,
+    socketAddress: peer.local.address,
+    authority: request.authority,
+    peer: { address: peer.remote.address, identity: peer.identity },
+  });
+  if (decision.kind === "refuse") {
+    return { reason: decision.reason, status: decision.status, details: { policy: decision.policy } };
+  }
+  if (decision.proxyHeader !== undefined) return unsupportedTunnel;
+  // Nothing has run since the decision: what changes from here on finds the connection registered.
+  if (local) {
+    context.registry.admit(connection, {
+      local,
+      peerIdentity: peer.identity,
+      peerAddress: peer.remote.address,
+      destination: decision.destination,
+    });
+  }
+  const from = pod.mayImpersonate && peer.remote.address !== decision.target.address ? peer.remote.address : undefined;
+  const socket = await connectFrom(context, { netns: pod.netns, remote: decision.target, from });
+  if (isFailure(socket)) return { ...socket, status: closeReason(socket.reason).status ?? connectStatus.unavailable };
+  if (connection.state.phase !== "deciding") {
+    // Taken back, or no longer allowed, while the application was being connected to.
+    socket.on("error", () => {});
+    socket.resetAndDestroy();
+    const { reason } = connection.state as { reason: Failure["reason"] };
+    return { reason, status: closeReason(reason).status ?? connectStatus.unavailable, details: {} };
+  }
+  facts.appLocal = localOf(socket);
+  const baggage = context.settings.responseBaggage && local ? baggageOf(local) : {};
+  connection.open(stream.accept(acceptedHeaders(baggage)), new TcpEnd(socket));
+  return undefined;
+}
+
+interface Refusal extends Failure {
+  readonly status: number;
+}
+
+function malformed({ type }: HboneError): Refusal {
+  const detail = "authority" in type ? type.authority : type.code;
+  const reason = type.code === "hbone.method" ? "NOT_CONNECT" : "BAD_AUTHORITY";
+  return { reason, status: connectStatus.badRequest, details: { detail } };
+}
+
+/** Refused rather than delivered without the header that the application relies on to know its caller. */
+const unsupportedTunnel: Refusal = {
+  reason: "CONNECT_FAILED",
+  status: connectStatus.unavailable,
+  details: { detail: "this version sends no PROXY header" },
+};

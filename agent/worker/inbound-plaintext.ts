@@ -1,0 +1,57 @@
+/** A plaintext connection to a pod, redirected to 15006 (agent-wire 1.9): policies see no identity; the application sees the client's address. */
+import type { Socket } from "node:net";
+import { decideInboundPlaintext } from "../../core/decision/inbound.ts";
+import type { ConnectionFacts } from "../connection/close-record.ts";
+import type { Connection } from "../connection/connection.ts";
+import { TcpEnd } from "../relay/tcp-end.ts";
+import { connectFrom, isFailure } from "./connect.ts";
+import type { WorkerContext } from "./context.ts";
+import { localOf, peerOf } from "./outbound.ts";
+import type { ServedPod } from "./pod.ts";
+import type { Failure } from "./socket-errors.ts";
+import { nextTraceContext } from "./trace-ids.ts";
+
+/** Takes over an accepted socket that nobody has read from. */
+export async function handleInboundPlaintext(context: WorkerContext, pod: ServedPod, socket: Socket): Promise<void> {
+  const source = peerOf(socket);
+  if (source === undefined) return void socket.destroy();
+  const facts: ConnectionFacts = {
+    direction: "inbound",
+    protocol: "tcp",
+    trace: nextTraceContext().traceId,
+    source,
+    sourceWorkload: context.mesh.state.workloadByAddress(context.settings.network, source.address),
+  };
+  const connection = pod.begin(facts);
+  const client = new TcpEnd(socket);
+  const refusal = await connectInside(context, pod, socket, client, connection);
+  if (refusal === undefined) return;
+  connection.close(refusal.reason, refusal.details);
+  client.reset();
+}
+
+/** @returns why it is refused, or undefined once bytes flow. */
+async function connectInside(
+  context: WorkerContext,
+  pod: ServedPod,
+  socket: Socket,
+  client: TcpEnd,
+  connection: Connection,
+): Promise<Failure | undefined> {
+  const { facts } = connection;
+  const destination = context.originalDestination(socket);
+  if (destination === undefined) return { reason: "NO_ORIGINAL_DST", details: {} };
+  facts.destination = destination;
+  const local = await context.mesh.waitForWorkload(pod.info, context.settings.workloadDeadlineMs);
+  facts.destinationWorkload = local;
+  const peerAddress = facts.source.address;
+  const decision = decideInboundPlaintext(context.mesh.state, { local, destination, peerAddress });
+  if (decision.kind === "refuse") return { reason: decision.reason, details: { policy: decision.policy } };
+  if (local) context.registry.admit(connection, { local, peerAddress, destination: decision.destination });
+  const from = pod.mayImpersonate && peerAddress !== decision.target.address ? peerAddress : undefined;
+  const application = await connectFrom(context, { netns: pod.netns, remote: decision.target, from });
+  if (isFailure(application)) return application;
+  facts.appLocal = localOf(application);
+  connection.open(client, new TcpEnd(application));
+  return undefined;
+}

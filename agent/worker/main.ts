@@ -1,0 +1,32 @@
+/** The entry of a data-plane thread: gives a DataPlaneWorker its port, its clock, and a last word if it fails. */
+import { parentPort, workerData } from "node:worker_threads";
+import { systemClock } from "../../core/base/clock.ts";
+import { createLog } from "../../core/base/log.ts";
+import { AccessLog } from "../access-log/access-log.ts";
+import type { ToWorker, WorkerStart } from "../worker-messages.ts";
+import { DataPlaneWorker } from "./worker.ts";
+
+const start = workerData as WorkerStart;
+const port = parentPort;
+if (port === null) throw new Error("worker/main.ts is the entry of a worker thread");
+
+const log = createLog("worker").child({ worker: start.index });
+const accessLog = new AccessLog({ clock: systemClock, worker: start.index, node: start.settings.node });
+const worker = new DataPlaneWorker(start, {
+  clock: systemClock,
+  log,
+  accessLog,
+  send: (message) => port.postMessage(message),
+});
+
+port.on("message", (message: ToWorker) => worker.receive(message));
+// One coarse timer for everything that is measured in seconds. It keeps nothing alive: the port does.
+setInterval(() => worker.tick(systemClock.nowMs()), 1_000).unref();
+// A bug of ours ends this thread, not the process: the main thread starts another one.
+process.on("uncaughtException", (error) => {
+  log.fatal({ err: error }, "the worker failed; its connections are lost and a new one takes over");
+  worker.lost();
+  process.exit(1);
+});
+process.on("exit", () => accessLog.flush());
+port.postMessage({ kind: "started" });

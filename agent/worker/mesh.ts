@@ -1,0 +1,47 @@
+/** A worker's copy of the mesh: applies slices in order, tells who waits, and has affected connections judged again. */
+import type { Clock } from "../../core/base/clock.ts";
+import { MeshState, type MeshChange, type MeshUpdate } from "../../core/decision/mesh-state.ts";
+import type { PodInfo } from "../../core/protocol/zds/messages.ts";
+import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
+
+export class WorkerMesh {
+  readonly state = new MeshState();
+  readonly #clock: Clock;
+  readonly #waiting = new Set<() => void>();
+  readonly #onChange: (change: MeshChange) => void;
+
+  constructor(clock: Clock, onChange: (change: MeshChange) => void) {
+    this.#clock = clock;
+    this.#onChange = onChange;
+  }
+
+  apply(update: MeshUpdate): void {
+    const change = this.state.apply(update);
+    this.#onChange(change);
+    if (this.#waiting.size > 0 && change.workloads.size > 0) for (const look of [...this.#waiting]) look();
+  }
+
+  /** The workload that a pod of this node is. */
+  workloadOf({ namespace, name, serviceAccount }: PodInfo): MeshWorkload | undefined {
+    return this.state.workloadOf(namespace, name, serviceAccount);
+  }
+
+  /** The same, waiting for control to tell of it for up to `deadlineMs`. */
+  waitForWorkload(pod: PodInfo, deadlineMs: number): Promise<MeshWorkload | undefined> {
+    const known = this.workloadOf(pod);
+    if (known !== undefined) return Promise.resolve(known);
+    return new Promise((resolve) => {
+      const settle = (workload: MeshWorkload | undefined): void => {
+        cancel();
+        this.#waiting.delete(look);
+        resolve(workload);
+      };
+      const look = (): void => {
+        const workload = this.workloadOf(pod);
+        if (workload !== undefined) settle(workload);
+      };
+      const cancel = this.#clock.after(deadlineMs, () => settle(undefined));
+      this.#waiting.add(look);
+    });
+  }
+}

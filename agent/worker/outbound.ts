@@ -1,0 +1,209 @@
+/**
+ * A connection that a pod opened and the kernel redirected to 15001 (agent-wire 1.6): where was it going, where does the mesh
+ * say it goes, and then bytes. Nothing is read from the application before there is somewhere to put it.
+ */
+import type { Socket } from "node:net";
+import { canonicalIp, isLoopback, type Endpoint } from "../../core/base/ip.ts";
+import { closeReason } from "../../core/decision/close-reasons.ts";
+import { isOwnPort } from "../../core/decision/own-ports.ts";
+import { decideOutbound, type HboneRoute, type OutboundDecision } from "../../core/decision/route.ts";
+import { connectHeaders } from "../../core/protocol/hbone/request.ts";
+import type { TraceContext } from "../../core/protocol/hbone/trace-context.ts";
+import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
+import type { Connection } from "../connection/connection.ts";
+import type { ConnectionFacts } from "../connection/close-record.ts";
+import { TcpEnd } from "../relay/tcp-end.ts";
+import { openClientTunnel } from "../tunnel/hbone-client.ts";
+import type { Lease, TunnelPool } from "../tunnel/pool.ts";
+import { TunnelError, type ClientTunnel, type StreamOpener, type TunnelStream } from "../tunnel/tunnel.ts";
+import { baggageOf } from "./baggage.ts";
+import { connectFrom, isFailure } from "./connect.ts";
+import type { WorkerContext } from "./context.ts";
+import type { ServedPod } from "./pod.ts";
+import { tunnelFailure, type Failure } from "./socket-errors.ts";
+import { nextTraceContext } from "./trace-ids.ts";
+
+/** Takes over an accepted socket that nobody has read from. */
+export async function handleOutbound(context: WorkerContext, pod: ServedPod, socket: Socket): Promise<void> {
+  const source = peerOf(socket);
+  // Gone before it could be asked: there is nobody to serve and nothing to tell.
+  if (source === undefined) return void socket.destroy();
+  const trace = nextTraceContext();
+  const facts: ConnectionFacts = { direction: "outbound", protocol: "tcp", trace: trace.traceId, source };
+  const connection = pod.begin(facts);
+  const client = new TcpEnd(socket);
+  const refusal = await new Outbound(context, pod, connection, client, trace).run(socket);
+  if (refusal === undefined) return;
+  connection.close(refusal.reason, refusal.details);
+  // The application believes that it is connected: only a reset tells it that it never was.
+  client.reset();
+}
+
+class Outbound {
+  readonly #context: WorkerContext;
+  readonly #pod: ServedPod;
+  readonly #connection: Connection;
+  readonly #client: TcpEnd;
+  readonly #trace: TraceContext;
+
+  constructor(context: WorkerContext, pod: ServedPod, connection: Connection, client: TcpEnd, trace: TraceContext) {
+    this.#context = context;
+    this.#pod = pod;
+    this.#connection = connection;
+    this.#client = client;
+    this.#trace = trace;
+  }
+
+  /** @returns why it was not opened, or undefined once bytes flow. */
+  async run(socket: Socket): Promise<Failure | undefined> {
+    const { facts } = this.#connection;
+    const target = this.#context.originalDestination(socket);
+    if (target === undefined) return failure("NO_ORIGINAL_DST");
+    facts.destination = target;
+    const source = await this.#context.mesh.waitForWorkload(this.#pod.info, this.#context.settings.workloadDeadlineMs);
+    if (source === undefined) return failure("NO_WORKLOAD");
+    facts.sourceWorkload = source;
+    if (isOwnPort(target.port) && isOurs(source, facts.source, target)) return failure("RECURSIVE_CALL");
+    return this.#route(source, target);
+  }
+
+  /** Follows the decision; a failure that left nothing relayed gets one more, without the endpoint that failed. */
+  async #route(source: MeshWorkload, target: Endpoint): Promise<Failure | undefined> {
+    const first = this.#decide(source, target);
+    const problem = await this.#follow(first, source);
+    if (problem === undefined || closeReason(problem.reason).retry !== "before-first-byte") return problem;
+    const failed = "workload" in first ? first.workload.uid : undefined;
+    if (failed === undefined || !("service" in first && first.service !== undefined)) return problem;
+    const second = this.#decide(source, target, new Set([failed]));
+    // Without another endpoint the first failure is the reason, not the lack of a second choice.
+    if (second.kind === "refuse") return problem;
+    return this.#follow(second, source);
+  }
+
+  #decide(source: MeshWorkload, target: Endpoint, exclude?: ReadonlySet<string>): OutboundDecision {
+    const { mesh, random, settings } = this.#context;
+    const { network } = settings;
+    return decideOutbound(mesh.state, { source, target, network, random, ...(exclude && { exclude }) });
+  }
+
+  async #follow(decision: OutboundDecision, source: MeshWorkload): Promise<Failure | undefined> {
+    const { facts } = this.#connection;
+    switch (decision.kind) {
+      case "refuse":
+        return failure(decision.reason, decision.hostname);
+      case "passthrough":
+        return this.#connectPlain(decision.target);
+      case "direct":
+        facts.destinationWorkload = decision.workload;
+        facts.service = decision.service;
+        return this.#connectPlain(decision.target);
+      case "hbone":
+        return this.#connectTunnel(decision, source);
+    }
+  }
+
+  async #connectPlain(target: Endpoint): Promise<Failure | undefined> {
+    const { facts } = this.#connection;
+    facts.protocol = "tcp";
+    facts.destination = target;
+    const socket = await connectFrom(this.#context, { netns: this.#pod.netns, remote: target });
+    if (isFailure(socket)) return socket;
+    facts.appLocal = localOf(socket);
+    this.#connection.open(this.#client, new TcpEnd(socket));
+    return undefined;
+  }
+
+  async #connectTunnel(route: HboneRoute, source: MeshWorkload): Promise<Failure | undefined> {
+    const { facts } = this.#connection;
+    facts.protocol = "hbone";
+    facts.destination = route.tunnel;
+    facts.authority = route.authority;
+    facts.destinationWorkload = route.workload;
+    facts.service = route.service;
+    const identity = this.#pod.identityOf(source);
+    const certificate = await this.#context.certificates.wait(identity, this.#context.settings.connectDeadlineMs);
+    if (certificate instanceof TunnelError) return tunnelFailure(certificate);
+    facts.sourceIdentity = certificate.uri;
+    const pool = this.#pod.pool;
+    const create = (): Promise<ClientTunnel | TunnelError> =>
+      openClientTunnel({
+        socket: this.#context.connect({ netns: this.#pod.netns, remote: route.tunnel }),
+        context: certificate.context,
+        accepted: route.identities,
+        clock: this.#context.clock,
+        deadlineMs: this.#context.settings.connectDeadlineMs,
+      });
+    const key = { pod: this.#pod.uid, source: certificate.uri, accepted: route.identities, endpoint: route.tunnel };
+    const stream = await this.#openStream(pool, key, create, route, source);
+    if (stream instanceof TunnelError) return tunnelFailure(stream);
+    this.#connection.open(this.#client, stream);
+    return undefined;
+  }
+
+  /** A pooled tunnel may have died unnoticed: what was lost with it before any answer is tried once in a fresh one. */
+  async #openStream(
+    pool: TunnelPool,
+    key: Parameters<TunnelPool["acquire"]>[0],
+    create: () => Promise<ClientTunnel | TunnelError>,
+    route: HboneRoute,
+    source: MeshWorkload,
+  ): Promise<TunnelStream | TunnelError> {
+    const lease = await pool.acquire(key, create);
+    if (lease instanceof TunnelError) return lease;
+    const stream = await this.#connectStream(lease, route, source);
+    if (!(stream instanceof TunnelError) || !lease.reused || !isWorthAFreshTunnel(stream)) return stream;
+    const fresh = await pool.acquire(key, create, true);
+    return fresh instanceof TunnelError ? fresh : this.#connectStream(fresh, route, source);
+  }
+
+  #connectStream({ tunnel }: Lease, route: HboneRoute, source: MeshWorkload): Promise<TunnelStream | TunnelError> {
+    const { facts } = this.#connection;
+    facts.destinationIdentity = tunnel.peerIdentity;
+    const headers = connectHeaders({
+      authority: route.authority,
+      baggage: baggageOf(source),
+      client: facts.source,
+      ...(route.service && { serviceHostname: route.service.hostname }),
+      trace: this.#trace,
+    });
+    return new Promise((resolve) => {
+      const opener: StreamOpener = { opened: resolve, failed: resolve };
+      tunnel.open(headers, opener);
+    });
+  }
+}
+
+/** Certainly not looked at by the peer, or lost with a tunnel that had served before. */
+function isWorthAFreshTunnel({ type }: TunnelError): boolean {
+  return (
+    type.code === "tunnel.stream-refused" ||
+    type.code === "tunnel.lost" ||
+    type.code === "tunnel.unresponsive" ||
+    type.code === "tunnel.protocol-error"
+  );
+}
+
+/** Aimed at the pod itself, by whatever name: from 15001 that can only be a circle. */
+function isOurs(source: MeshWorkload, client: Endpoint, target: Endpoint): boolean {
+  const { address } = target;
+  return isLoopback(address) || address === client.address || source.addresses.includes(address);
+}
+
+/** The TCP peer; undefined once the socket is gone. */
+export function peerOf(socket: Socket): Endpoint | undefined {
+  return endpointOf(socket.remoteAddress, socket.remotePort);
+}
+
+/** Our own end. */
+export function localOf(socket: Socket): Endpoint | undefined {
+  return endpointOf(socket.localAddress, socket.localPort);
+}
+
+function endpointOf(text: string | undefined, port: number | undefined): Endpoint | undefined {
+  const address = text === undefined ? undefined : canonicalIp(text);
+  return address === undefined || port === undefined ? undefined : { address, port };
+}
+
+function failure(reason: Failure["reason"], detail?: string): Failure {
+  return { reason, details: { detail } };
+}

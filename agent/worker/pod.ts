@@ -1,0 +1,188 @@
+/** One pod as one worker serves it: its listeners, its tunnels both ways, its connections, and its going. */
+import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identity.ts";
+import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
+import type { PodInfo } from "../../core/protocol/zds/messages.ts";
+import type { CloseRecord, ConnectionFacts } from "../connection/close-record.ts";
+import { Connection } from "../connection/connection.ts";
+import { HboneServer } from "../tunnel/hbone-server.ts";
+import { TunnelPool } from "../tunnel/pool.ts";
+import type { TunnelError } from "../tunnel/tunnel.ts";
+import type { PodDelivery } from "../worker-messages.ts";
+import type { WorkerCertificate } from "./certificates.ts";
+import type { WorkerContext } from "./context.ts";
+import { handleInboundHbone } from "./inbound-hbone.ts";
+import { handleInboundPlaintext } from "./inbound-plaintext.ts";
+import { Listeners } from "./listeners.ts";
+import { handleOutbound } from "./outbound.ts";
+import { tunnelFailure } from "./socket-errors.ts";
+import { nextTraceContext } from "./trace-ids.ts";
+
+/** How far a pod's going has come. */
+export type PodPhase = "serving" | "accepting-the-last" | "finishing" | "gone";
+
+export class ServedPod {
+  readonly uid: string;
+  readonly info: PodInfo;
+  /** Descriptor of the pod's network namespace, the main thread's to close. */
+  readonly netns: number | undefined;
+  /** Whether applications can be connected to from their clients' addresses. */
+  readonly mayImpersonate: boolean;
+  readonly pool: TunnelPool;
+  readonly #context: WorkerContext;
+  readonly #server: HboneServer;
+  readonly #listeners: Listeners;
+  readonly #onPodGone: () => void;
+  #phase: PodPhase = "serving";
+  /** SPIFFE URI of the certificate in use; undefined until there is one. */
+  #uri: string | undefined;
+  #awaitsIdentity = false;
+
+  /** @param onPodGone called once nothing of the pod is left here, after `leave`. */
+  constructor(context: WorkerContext, delivery: PodDelivery, onPodGone: () => void) {
+    this.#context = context;
+    this.#onPodGone = onPodGone;
+    this.uid = delivery.uid;
+    this.info = delivery.info;
+    this.netns = delivery.netns;
+    this.mayImpersonate = delivery.transparent;
+    const { clock, settings } = context;
+    const onGone = (): void => this.#look();
+    this.pool = new TunnelPool({ nowMs: () => clock.nowMs(), idleReleaseMs: settings.poolIdleReleaseMs, onGone });
+    this.#server = new HboneServer({
+      clock,
+      deadlineMs: settings.connectDeadlineMs,
+      onStream: (stream) => this.#guard(handleInboundHbone(context, this, stream)),
+      onRefused: (error, remote) => this.#tunnelRefused(error, remote),
+      onGone,
+    });
+    this.#listeners = new Listeners(delivery.descriptors, {
+      outbound: (socket) => this.#guard(handleOutbound(context, this, socket)),
+      plaintext: (socket) => this.#guard(handleInboundPlaintext(context, this, socket)),
+      hbone: (socket) => {
+        this.#server.accept(socket);
+        this.#seekIdentity();
+      },
+    });
+  }
+
+  /** Settles when all three listen. */
+  get listening(): Promise<void> {
+    return this.#listeners.listening;
+  }
+
+  /** The identity that this pod's certificate must have: its account, in the trust domain that control says. */
+  identityOf(workload: MeshWorkload): Identity {
+    const { namespace, serviceAccount } = this.info;
+    return { trustDomain: workload.trustDomain, namespace, serviceAccount };
+  }
+
+  /** A new connection of this pod, registered before anything is decided about it. */
+  begin(facts: ConnectionFacts): Connection {
+    const connection = new Connection(facts, {
+      nowMs: () => this.#context.clock.nowMs(),
+      closed: (closed, record) => this.#closed(closed, record),
+    });
+    this.#context.registry.add(connection, this.uid);
+    return connection;
+  }
+
+  /** A certificate came: used from now on if it is this pod's. */
+  offer(certificate: WorkerCertificate): void {
+    const workload = this.#context.mesh.workloadOf(this.info);
+    if (workload === undefined || formatIdentity(this.identityOf(workload)) !== certificate.uri) return;
+    const replaces = this.#uri !== undefined;
+    this.#uri = certificate.uri;
+    this.#server.useIdentity(certificate.tls);
+    // Tunnels that show the old certificate take no new streams; those they have go on.
+    if (replaces) this.pool.retireAll();
+  }
+
+  tick(nowMs: number): void {
+    this.pool.tick(nowMs);
+    this.#server.tick(nowMs);
+    this.#look();
+  }
+
+  /**
+   * The pod leaves the mesh, or the node. What is queued is accepted, then nothing more is; what is open goes on to its own end.
+   * 15008 stays for a moment: peers that have not heard yet still come by tunnel, and the pod is served in both ways meanwhile.
+   */
+  async leave(lingerMs: number): Promise<void> {
+    if (this.#phase !== "serving") return;
+    this.#phase = "accepting-the-last";
+    await this.#listeners.closeCaptures();
+    if (lingerMs > 0) {
+      await new Promise<void>((resolve) => {
+        this.#endLinger = resolve;
+        this.#context.clock.after(lingerMs, resolve);
+      });
+    }
+    await this.#listeners.closeHbone();
+    this.#phase = "finishing";
+    this.#server.retire();
+    this.pool.close();
+    this.#look();
+  }
+
+  /** No more patience: everything is closed, with this reason for what is still open. */
+  end(reason: "DRAINED" | "POD_REMOVED"): void {
+    for (const connection of [...this.#context.registry.ofPod(this.uid)]) connection.close(reason);
+    this.#server.destroy();
+    this.pool.destroy();
+  }
+
+  /** Ends the linger of `leave`: the pod comes back and needs its ports. */
+  hurry(): void {
+    this.#endLinger?.();
+  }
+
+  #endLinger: (() => void) | undefined;
+
+  /** Sees to it that somebody brings the certificate that a handshake waits for. */
+  #seekIdentity(): void {
+    if (this.#uri !== undefined || this.#awaitsIdentity) return;
+    this.#awaitsIdentity = true;
+    const { mesh, certificates, settings } = this.#context;
+    void mesh.waitForWorkload(this.info, settings.workloadDeadlineMs).then(async (workload) => {
+      if (workload !== undefined) {
+        const certificate = await certificates.wait(this.identityOf(workload), settings.connectDeadlineMs);
+        if ("uri" in certificate && this.#uri === undefined) this.offer(certificate);
+      }
+      this.#awaitsIdentity = false;
+    });
+  }
+
+  #tunnelRefused(error: TunnelError, remote: ConnectionFacts["source"] | undefined): void {
+    if (remote === undefined) return;
+    const connection = this.begin({
+      direction: "inbound",
+      protocol: "hbone",
+      trace: nextTraceContext().traceId,
+      source: remote,
+      destinationWorkload: this.#context.mesh.workloadOf(this.info),
+    });
+    const { reason, details } = tunnelFailure(error);
+    connection.close(reason, details);
+  }
+
+  #closed(connection: Connection, record: CloseRecord): void {
+    this.#context.registry.remove(connection);
+    this.#context.host.closed(connection, record);
+    this.#look();
+  }
+
+  /** A rejected promise here is our own bug: it is told, and the connection ends, without an uncaught rejection. */
+  #guard(work: Promise<void>): void {
+    work.catch((thrown: unknown) => {
+      this.#context.log.error({ err: thrown, pod: this.uid }, "internal bug while serving a connection");
+    });
+  }
+
+  #look(): void {
+    if (this.#phase !== "finishing") return;
+    const busy = this.#context.registry.ofPod(this.uid).size + this.#server.tunnels + this.pool.tunnels;
+    if (busy > 0) return;
+    this.#phase = "gone";
+    this.#onPodGone();
+  }
+}

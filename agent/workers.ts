@@ -1,0 +1,189 @@
+/**
+ * The data-plane threads: each is fed the same mesh, certificates and pods, and one that dies is replaced and fed anew while the
+ * others go on. Everything that must have reached all of them is a promise.
+ */
+import { Worker } from "node:worker_threads";
+import type { Clock } from "../core/base/clock.ts";
+import { Backoff } from "../core/base/backoff.ts";
+import type { Log } from "../core/base/log.ts";
+import { systemRandom } from "../core/base/random.ts";
+import type { MeshUpdate } from "../core/decision/mesh-state.ts";
+import type { ConnectionRow } from "./connection/registry.ts";
+import { WorkerFeed } from "./worker-feed.ts";
+import type { FromWorker, PodDelivery, ToWorker, WorkerStart } from "./worker-messages.ts";
+import type { WorkerSettings } from "./worker/context.ts";
+
+export interface WorkersOptions {
+  readonly count: number;
+  readonly settings: WorkerSettings;
+  readonly readinessPort: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** What a new worker must know before it serves: slices in order. */
+  readonly snapshot: () => readonly MeshUpdate[];
+  /** Everything else a new worker must be told, after the mesh: certificates, gates. */
+  readonly greeting: () => readonly ToWorker[];
+  /** A pod's descriptors for one more worker, or undefined if they can't be had. */
+  readonly deliveries: () => readonly PodDelivery[];
+  readonly onMessage: (message: FromWorker, index: number) => void;
+  /** A worker ended unasked; its successor will be fed anew. */
+  readonly onLost: (index: number) => void;
+}
+
+interface Slot {
+  readonly index: number;
+  worker: Worker;
+  feed: WorkerFeed;
+  /** Restarts so far. */
+  losses: number;
+}
+
+export class Workers {
+  readonly #options: WorkersOptions;
+  readonly #slots: Slot[] = [];
+  readonly #backoff: Backoff;
+  readonly #dumps = new Map<
+    number,
+    { rows: ConnectionRow[]; missing: number; done: (rows: ConnectionRow[]) => void }
+  >();
+  #lastDump = 0;
+  #closing = false;
+
+  constructor(options: WorkersOptions) {
+    this.#options = options;
+    this.#backoff = new Backoff({ firstMs: 10, capMs: 5_000, jitter: 0.2 }, systemRandom);
+  }
+
+  /** Settles when every worker runs. */
+  async start(): Promise<void> {
+    const started: Promise<void>[] = [];
+    for (let index = 0; index < this.#options.count; index++) {
+      const { worker, running } = this.#spawn(index);
+      const slot: Slot = { index, worker, feed: this.#feedOf(worker), losses: 0 };
+      this.#slots.push(slot);
+      this.#watch(slot);
+      started.push(running);
+    }
+    await Promise.all(started);
+  }
+
+  get count(): number {
+    return this.#slots.length;
+  }
+
+  /** How often a worker has been replaced. */
+  get losses(): number {
+    return this.#slots.reduce((sum, { losses }) => sum + losses, 0);
+  }
+
+  /** Settles when every worker has applied it. */
+  async apply(slices: readonly MeshUpdate[]): Promise<void> {
+    await Promise.all(this.#slots.map(({ feed }) => feed.push(slices)));
+  }
+
+  broadcast(message: ToWorker): void {
+    for (const { worker } of this.#slots) worker.postMessage(message);
+  }
+
+  /** @param deliveryFor makes the copy for the worker of that index. */
+  serve(deliveryFor: (index: number) => PodDelivery): void {
+    for (const { worker, index } of this.#slots) {
+      worker.postMessage({ kind: "serve", pod: deliveryFor(index) } satisfies ToWorker);
+    }
+  }
+
+  /** Every worker's open connections. */
+  dump(): Promise<ConnectionRow[]> {
+    const id = ++this.#lastDump;
+    return new Promise((resolve) => {
+      const cancel = this.#options.clock.after(dumpWithinMs, () => finish());
+      const finish = (): void => {
+        cancel();
+        const rows = this.#dumps.get(id)?.rows ?? [];
+        this.#dumps.delete(id);
+        resolve(rows);
+      };
+      this.#dumps.set(id, { rows: [], missing: this.#slots.length, done: finish });
+      this.broadcast({ kind: "dump", id });
+    });
+  }
+
+  /** Ends the threads themselves; what they carry ends with them. */
+  async terminate(): Promise<void> {
+    this.#closing = true;
+    await Promise.all(this.#slots.map(({ worker }) => worker.terminate()));
+  }
+
+  #spawn(index: number): { worker: Worker; running: Promise<void> } {
+    const { settings, readinessPort } = this.#options;
+    const start: WorkerStart = { index, settings, ...(index === 0 && { readinessPort }) };
+    const worker = new Worker(new URL("./worker/main.ts", import.meta.url), { workerData: start });
+    const running = new Promise<void>((resolve) => {
+      worker.on("message", (message: FromWorker) => {
+        if (message.kind === "started") resolve();
+      });
+    });
+    return { worker, running };
+  }
+
+  #feedOf(worker: Worker): WorkerFeed {
+    return new WorkerFeed((message) => worker.postMessage(message));
+  }
+
+  #watch(slot: Slot): void {
+    const { worker, index } = slot;
+    worker.on("message", (message: FromWorker) => {
+      if (message.kind === "mesh-applied") slot.feed.applied(message.sequence);
+      else if (message.kind === "dumped") this.#dumped(message.id, message.connections);
+      else this.#options.onMessage(message, index);
+    });
+    worker.on("error", (error) => this.#options.log.error({ err: error, worker: index }, "a worker failed"));
+    worker.on("exit", (code) => {
+      if (!this.#closing) this.#replace(slot, code);
+    });
+  }
+
+  #replace(slot: Slot, code: number): void {
+    const { log, clock } = this.#options;
+    slot.losses += 1;
+    const pauseMs = this.#backoff.next();
+    log.error(
+      { worker: slot.index, code, pauseMs: Math.round(pauseMs) },
+      "a worker ended and is replaced; the others go on",
+    );
+    // Whoever waits for the dead one waits for its successor: that one begins with everything.
+    const waiting = slot.feed.abandon();
+    this.#options.onLost(slot.index);
+    clock.after(pauseMs, () => {
+      if (this.#closing) return;
+      const { worker, running } = this.#spawn(slot.index);
+      slot.worker = worker;
+      slot.feed = this.#feedOf(worker);
+      this.#watch(slot);
+      void running.then(() => this.#welcome(slot, waiting));
+    });
+  }
+
+  async #welcome(slot: Slot, waiting: (() => void)[]): Promise<void> {
+    const { snapshot, greeting, deliveries, clock } = this.#options;
+    const { worker } = slot;
+    for (const message of greeting()) worker.postMessage(message);
+    await slot.feed.push(snapshot());
+    for (const settle of waiting) settle();
+    for (const pod of deliveries()) worker.postMessage({ kind: "serve", pod } satisfies ToWorker);
+    clock.after(steadyMs, () => {
+      if (slot.worker === worker) this.#backoff.reset();
+    });
+  }
+
+  #dumped(id: number, rows: readonly ConnectionRow[]): void {
+    const dump = this.#dumps.get(id);
+    if (dump === undefined) return;
+    dump.rows.push(...rows);
+    dump.missing -= 1;
+    if (dump.missing === 0) dump.done(dump.rows);
+  }
+}
+
+const dumpWithinMs = 2_000;
+const steadyMs = 10_000;

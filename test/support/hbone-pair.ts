@@ -1,0 +1,80 @@
+/** Two halves of HBONE on loopback in one process: a server that hands its streams to the test, and tunnels to it. */
+import { createServer, connect, type AddressInfo, type Server } from "node:net";
+import { systemClock, type Clock } from "../../core/base/clock.ts";
+import { openClientTunnel } from "../../agent/tunnel/hbone-client.ts";
+import { HboneServer, type IncomingStream } from "../../agent/tunnel/hbone-server.ts";
+import { secureContext, type TlsIdentity } from "../../agent/tunnel/tls.ts";
+import type { TunnelError} from "../../agent/tunnel/tunnel.ts";
+import { type ClientTunnel, type StreamOpener, type TunnelStream } from "../../agent/tunnel/tunnel.ts";
+import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
+import { identityOf, testIdentity, testRoot } from "./identities.ts";
+
+export const root = testRoot();
+export const alice = testIdentity(root, identityOf("alice"));
+export const bob = testIdentity(root, identityOf("bob"));
+export const bobUri = formatIdentity(bob.identity);
+
+export interface TestServer {
+  readonly port: number;
+  readonly hbone: HboneServer;
+  readonly refusals: TunnelError[];
+  readonly accepted: () => number;
+  readonly close: () => Promise<void>;
+}
+
+/** Listens on 127.0.0.1 as bob unless told otherwise. */
+export async function startServer(options: {
+  onStream?: (stream: IncomingStream) => void;
+  identity?: TlsIdentity | undefined;
+  clock?: Clock;
+  deadlineMs?: number;
+}): Promise<TestServer> {
+  const refusals: TunnelError[] = [];
+  let accepted = 0;
+  const hbone = new HboneServer({
+    clock: options.clock ?? systemClock,
+    ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
+    onStream: options.onStream ?? ((stream) => stream.refuse(503)),
+    onRefused: (error) => refusals.push(error),
+  });
+  if (!("identity" in options)) hbone.useIdentity(bob);
+  else if (options.identity !== undefined) hbone.useIdentity(options.identity);
+  const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+    accepted += 1;
+    hbone.accept(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    hbone,
+    refusals,
+    accepted: () => accepted,
+    close: async () => {
+      hbone.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+export function openTunnel(
+  port: number,
+  options: { as?: TlsIdentity; accepted?: readonly string[]; clock?: Clock; deadlineMs?: number } = {},
+): Promise<ClientTunnel | TunnelError> {
+  const socket = connect({ host: "127.0.0.1", port, allowHalfOpen: true, noDelay: true });
+  return openClientTunnel({
+    socket,
+    context: secureContext(options.as ?? alice),
+    accepted: options.accepted ?? [bobUri],
+    clock: options.clock ?? systemClock,
+    ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
+  });
+}
+
+/** Opens a stream in a tunnel whose room has been reserved already or is reserved here. */
+export function openStream(tunnel: ClientTunnel, authority = "10.0.0.1:80"): Promise<TunnelStream | TunnelError> {
+  tunnel.reserve();
+  return new Promise((resolve) => {
+    const opener: StreamOpener = { opened: (stream) => resolve(stream), failed: resolve };
+    tunnel.open({ ":method": "CONNECT", ":authority": authority }, opener);
+  });
+}
