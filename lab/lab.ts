@@ -1,6 +1,7 @@
 /** The running lab, as its control socket asks for it: everything PID 1 holds, gathered in one place and started in order. */
 import { randomUUID } from "node:crypto";
 import { DirectorySource } from "../control/sources/directory.ts";
+import { problemText } from "../control/sources/source.ts";
 import type { Clock } from "../core/base/clock.ts";
 import { messageOf } from "../core/base/errors.ts";
 import { silentLog } from "../core/base/log.ts";
@@ -98,7 +99,7 @@ export class Lab {
       ),
       processes: [...this.#processes.values()],
       services: [...(round?.nodes.values() ?? [])][0]?.routes ?? [],
-      problems: this.#source.problems().map(({ file, line, message }) => `${file}:${line}: ${message}`),
+      problems: this.#source.problems().map(problemText),
     };
   }
 

@@ -13,7 +13,7 @@ export interface LabStatus {
   readonly pods: readonly PodStatus[];
   readonly processes: readonly ProcessRow[];
   readonly services: readonly ServiceRoute[];
-  /** What the manifests' reader has to complain about: `file:line: sentence`. */
+  /** What the manifests' reader has to complain about: `file:line: field sentence`. */
   readonly problems: readonly string[];
 }
 

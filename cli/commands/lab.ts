@@ -35,8 +35,10 @@ function execCommand(): Command {
     .argument("<command...>", "the command and its arguments, after --")
     .addOption(labOption())
     .passThroughOptions()
-    .action(async (pod: string, argv: string[], _options: object, command: Command) => {
+    .action(async (pod: string, words: string[], _options: object, command: Command) => {
       const lab = chooseLab(command);
+      // What follows the pod is passed through untouched, and the two dashes with it.
+      const argv = words[0] === "--" ? words.slice(1) : words;
       const child = await within(lab, () => execInPod(lab.pid, pod, argv, { stdio: "inherit" }));
       // The command gets the terminal's signals itself; we only pass on how it ended.
       for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));

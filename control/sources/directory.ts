@@ -24,6 +24,7 @@ import type { Log } from "../../core/base/log.ts";
 import { composePatches, ObjectStore, overlayFileName, parseOverlayFileName } from "./object-store.ts";
 import type { Kind, KubeObject, ObjectOf } from "./objects.ts";
 import {
+  problemText,
   refKey,
   refOf,
   SourceError,
@@ -241,7 +242,7 @@ export class DirectorySource implements Source {
       if (this.#reported.has(key)) continue;
       this.#reported.set(key, problem);
       const { level, message, ...fields } = problem;
-      if (level === "error") this.#options.log.error(fields, `${problem.file}:${problem.line}: ${message}`);
+      if (level === "error") this.#options.log.error(fields, problemText(problem));
       else this.#options.log.info(fields, message);
     }
     for (const key of this.#reported.keys()) if (!now.has(key)) this.#reported.delete(key);

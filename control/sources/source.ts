@@ -45,6 +45,11 @@ export interface SourceProblem {
   readonly ref?: ObjectRef;
 }
 
+/** A problem in one line: `shop.yaml:12: spec.ports[0].port must be a whole number …`. */
+export function problemText({ file, line, field, message }: SourceProblem): string {
+  return [`${file}:${line}:`, ...(field === "" ? [] : [field]), message].join(" ");
+}
+
 export class SourceError extends TypedError<
   { readonly code: "source.write-status"; readonly file: string; readonly reason: string } // e.g. no space, read-only
 > {}
