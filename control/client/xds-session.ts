@@ -101,7 +101,7 @@ class Session implements XdsSession {
     const { clock, log, random = systemRandom } = modules;
     this.#subscription = subscription;
     this.#modules = modules;
-    this.#client = new DeltaClient({ node: subscription.node, types: [...types] });
+    this.#client = new DeltaClient({ node: subscription.node, types });
     this.#guard = new RemovalGuard({ clock, log, release: (typeUrl, names) => void this.#removeLate(typeUrl, names) });
     this.#backoff = new Backoff(reconnectBackoff, random);
     this.#types = new Map(types.map((typeUrl) => [typeUrl, { processed: 0, rejected: [] }]));
@@ -169,7 +169,7 @@ class Session implements XdsSession {
     /** What was held of each type that has not been answered yet on this stream. */
     const heldBefore = new Map<string, number>();
     for (const request of this.#client.connected()) {
-      heldBefore.set(request.typeUrl, Object.keys(request.initialResourceVersions).length);
+      heldBefore.set(request.typeUrl, this.#client.held(request.typeUrl));
       stream.send(request);
     }
     for (;;) {
@@ -183,7 +183,7 @@ class Session implements XdsSession {
       const rejected = await this.#apply(admitted);
       if (rejected instanceof ControlError) return rejected;
       if (this.#isClosed()) return new ControlError({ code: "control.closed" });
-      stream.send(this.#client.acknowledge(update.nonce, [...rejected]));
+      stream.send(this.#client.acknowledge(update.nonce, rejected));
       this.#note(update, rejected);
     }
   }
@@ -203,7 +203,7 @@ class Session implements XdsSession {
   }
 
   async #removeLate(typeUrl: string, removed: readonly string[]): Promise<void> {
-    const outcome = await this.#apply({ typeUrl, nonce: "", resources: [], removed: [...removed] });
+    const outcome = await this.#apply({ typeUrl, nonce: "", resources: [], removed });
     if (outcome instanceof ControlError) this.#modules.log.error({ error: outcome.type }, "late removals failed");
   }
 
@@ -215,7 +215,7 @@ class Session implements XdsSession {
     for (const { name, reason } of rejected) {
       this.#modules.log.error({ typeUrl, name, reason }, "resource refused; its last good version stays in force");
     }
-    if ([...this.#types.values()].every(({ processed }) => processed > 0)) this.#becomeReady();
+    if (this.#client.complete) this.#becomeReady();
   }
 
   #pause(ms: number): Promise<void> {

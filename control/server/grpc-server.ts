@@ -1,7 +1,8 @@
 /** Both of control's services on one TLS port: delta discovery and certificates. Requests of the CA stay bytes until its own door. */
-import { Server, type sendUnaryData, type ServerUnaryCall, type ServiceDefinition } from "@grpc/grpc-js";
+import { Server, status, type sendUnaryData, type ServerUnaryCall, type ServiceDefinition } from "@grpc/grpc-js";
 import { formatEndpoint, type Endpoint } from "../../core/base/ip.ts";
-import { TypedError } from "../../core/base/errors.ts";
+import { messageOf, TypedError } from "../../core/base/errors.ts";
+import type { Log } from "../../core/base/log.ts";
 import { createCertificatePath } from "../../core/protocol/ca/create-certificate.ts";
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
 import type { CertificateService } from "./ca/certificate-service.ts";
@@ -19,21 +20,30 @@ export interface ControlServices {
   readonly xds: XdsServer;
   readonly ca: CertificateService;
   readonly credentials: ServingCredentials;
+  readonly log: Log;
 }
 
 export class GrpcServer {
   readonly #server = new Server(options);
   readonly #credentials: ServingCredentials;
 
-  constructor({ xds, ca, credentials }: ControlServices) {
+  constructor({ xds, ca, credentials, log }: ControlServices) {
     this.#credentials = credentials;
-    this.#server.addService(discovery, { deltaAggregatedResources: (call: DeltaCall) => void xds.serve(call) });
+    const failed = (thrown: unknown): typeof internal => {
+      log.error({ error: { code: "internal-bug", problem: messageOf(thrown) } }, "a call failed");
+      return internal;
+    };
+    this.#server.addService(discovery, {
+      deltaAggregatedResources: (call: DeltaCall) => {
+        xds.serve(call).catch((thrown: unknown) => call.emit("error", failed(thrown)));
+      },
+    });
     this.#server.addService(certificates, {
       createCertificate: (call: ServerUnaryCall<Buffer, Buffer>, answer: sendUnaryData<Buffer>) => {
-        void ca.create(call.request, call.metadata).then((result) => {
-          if (result instanceof Uint8Array) answer(null, Buffer.from(result));
-          else answer(result);
-        });
+        ca.create(call.request, call.metadata).then(
+          (result) => (result instanceof Uint8Array ? answer(null, Buffer.from(result)) : answer(result)),
+          (thrown: unknown) => answer(failed(thrown)),
+        );
       },
     });
   }
@@ -63,6 +73,8 @@ export class GrpcServer {
   }
 }
 
+const internal = { code: status.INTERNAL, details: "internal error" };
+
 const raw = (bytes: Buffer): Buffer => bytes;
 
 const discovery: ServiceDefinition = {
@@ -90,10 +102,10 @@ const certificates: ServiceDefinition = {
   },
 };
 
-/** A request of an agent that holds 50,000 resources names them all when it comes back: about 4 MiB. */
 const options = {
-  "grpc.max_receive_message_length": 16 * 1024 * 1024,
+  // An agent that holds 50,000 resources names them all when it comes back: about 5 MiB.
+  "grpc.max_receive_message_length": 32 * 1024 * 1024,
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
-  "grpc.http2.min_ping_interval_without_data_ms": 5_000,
+  "grpc.max_concurrent_streams": 1_024,
 } as const;

@@ -4,7 +4,7 @@ import type { Log } from "../../core/base/log.ts";
 import { ResourceLog } from "../../core/protocol/xds/resource-log.ts";
 import { ConditionWriter } from "../sources/conditions.ts";
 import { DirectorySource } from "../sources/directory.ts";
-import type { ObjectDelta } from "../sources/source.ts";
+import type { ObjectDelta, Source } from "../sources/source.ts";
 import { LocalTokenReviewer } from "./ca/authenticate.ts";
 import { openAuthority } from "./ca/authority.ts";
 import { CertificateService } from "./ca/certificate-service.ts";
@@ -23,19 +23,25 @@ import { XdsServer } from "./xds/server.ts";
 export interface PlaneModules {
   readonly clock: Clock;
   readonly log: Log;
+  /** Where objects come from, closed by the caller. Default: the folders of the configuration. */
+  readonly source?: Source;
 }
 
 export interface Plane {
+  /** The one it listens on, also where that was left open with 0. */
   readonly port: number;
   readonly xds: XdsServer;
+  /** Settles once every object is known and every node's token is written. Until then all callers are told to come back. */
+  readonly synced: Promise<void>;
   close(): Promise<void>;
 }
 
-/** Resolves when it serves: with everything in sync, and with every node's token written. */
+/** Opens the port, or says what is in the way. */
 export async function startPlane(
   config: ControlConfig,
-  { clock, log }: PlaneModules,
+  modules: PlaneModules,
 ): Promise<Plane | FileError | ListenError> {
+  const { clock, log } = modules;
   const unusable = privateDirectory(config.data);
   if (unusable !== undefined) return unusable;
   const issuer = openAuthority({ directory: config.data, trustDomain: config.trustDomain, wallMs: clock.wallMs() });
@@ -59,18 +65,16 @@ export async function startPlane(
     policy: issuePolicy(config),
     log: log.child({ scope: "ca" }),
   });
-  const credentials = new ServingCredentials({ issuer, names: config.advertise, clock, log });
-  const server = new GrpcServer({ xds, ca, credentials });
+  const names = [...new Set([...config.advertise, ...inClusterNames])];
+  const credentials = new ServingCredentials({ issuer, names, clock, log });
+  const server = new GrpcServer({ xds, ca, credentials, log });
   const port = await server.listen(config.listen);
-  if (port instanceof ListenError) return port;
+  if (port instanceof ListenError) {
+    credentials.close();
+    return port;
+  }
 
-  const source = new DirectorySource({
-    manifests: config.manifests,
-    status: config.status,
-    clock,
-    log: log.child({ scope: "source" }),
-  });
-  await source.synced;
+  const source = modules.source ?? openFolders(config, modules);
   const model = new Model({ ...defaultMeshConfig, trustDomain: config.trustDomain, clusterId: config.clusterId });
   const tokens = new NodeTokens({
     directory: config.tokens,
@@ -87,28 +91,38 @@ export async function startPlane(
     // A status that can't be written is logged there, and said again when it changes.
     void conditions.write(change.statuses).then(() => conditions.forget(deltas));
   };
-  const snapshot = source.list();
-  const objects = [...snapshot.objects()];
-  take(objects.map((object) => ({ op: "put", object })));
-  tokens.load(snapshot);
-  const unsubscribe = source.subscribe((deltas) => {
-    tokens.apply(deltas);
-    take(deltas);
-  });
-  inSync = true;
-  log.info({ port, objects: objects.length }, "control serves");
-  return {
-    port,
-    xds,
-    async close() {
-      unsubscribe();
-      source.close();
-      push.close();
-      tokens.close();
-      xds.close();
-      await server.close(closeWithinMs);
-    },
-  };
+  let isClosing = false;
+  let unsubscribe = (): void => undefined;
+  return { port, xds, synced: follow(), close };
+
+  async function follow(): Promise<void> {
+    await source.synced;
+    if (isClosing) return;
+    const snapshot = source.list();
+    const objects = [...snapshot.objects()];
+    take(objects.map((object) => ({ op: "put", object })));
+    tokens.load(snapshot);
+    unsubscribe = source.subscribe((deltas) => {
+      tokens.apply(deltas);
+      take(deltas);
+    });
+    inSync = true;
+    log.info({ port, objects: objects.length }, "control serves");
+  }
+
+  async function close(): Promise<void> {
+    isClosing = true;
+    unsubscribe();
+    if (modules.source === undefined) source.close();
+    push.close();
+    tokens.close();
+    xds.close();
+    await server.close(closeWithinMs);
+  }
+}
+
+function openFolders({ manifests, status }: ControlConfig, { clock, log }: PlaneModules): Source {
+  return new DirectorySource({ manifests, status, clock, log: log.child({ scope: "source" }) });
 }
 
 /** @returns whether anything that agents hold became different. */
@@ -129,4 +143,6 @@ function issuePolicy({ certTtlSeconds }: ControlConfig) {
   };
 }
 
+/** As istiod's own certificate has them. */
+const inClusterNames = ["istiod.istio-system.svc", "istiod.istio-system.svc.cluster.local"];
 const closeWithinMs = 1_000;

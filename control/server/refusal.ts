@@ -10,6 +10,7 @@ export const unauthenticated: Refusal = { code: status.UNAUTHENTICATED, details:
 export const notReady: Refusal = { code: status.UNAVAILABLE, details: "not synced yet: try again" };
 export const closing: Refusal = { code: status.UNAVAILABLE, details: "control is closing" };
 export const overloaded: Refusal = { code: status.RESOURCE_EXHAUSTED, details: "too much at once: try again" };
+export const tooManyStreams: Refusal = { code: status.RESOURCE_EXHAUSTED, details: "too many streams" };
 
 export function invalid(details: string): Refusal {
   return { code: status.INVALID_ARGUMENT, details };

@@ -1,18 +1,12 @@
 /** Which service accounts live on which node: what decides whose certificates a node's agent may have. */
 import type { Node, Pod } from "../../sources/objects.ts";
-import type { ObjectDelta, Snapshot } from "../../sources/source.ts";
+import type { ObjectDelta } from "../../sources/source.ts";
 
 export class LivePods {
   readonly #pods = new Map<string, Pod>();
   readonly #nodes = new Map<string, Node>();
   /** `node/namespace/service account` → keys of the pods that are live there. */
   readonly #residents = new Map<string, Set<string>>();
-
-  /** Takes in what was there at the start. */
-  load(snapshot: Snapshot): void {
-    for (const pod of snapshot.all("Pod")) this.#put(pod);
-    for (const node of snapshot.all("Node")) this.#nodes.set(node.metadata.name, node);
-  }
 
   apply(deltas: readonly ObjectDelta[]): void {
     for (const { op, object } of deltas) {

@@ -1,12 +1,12 @@
 /** Delta ADS: who may subscribe, all the streams there are, and the word to them that something has changed. */
 import { availableParallelism } from "node:os";
-import { status, type Metadata } from "@grpc/grpc-js";
+import type { Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../../../core/base/clock.ts";
 import type { Log } from "../../../core/base/log.ts";
 import type { ResourceLog } from "../../../core/protocol/xds/resource-log.ts";
 import { authenticate, CallerError, type TokenReviewer } from "../ca/authenticate.ts";
 import { nodeOf, type ImpersonationRules } from "../ca/impersonate.ts";
-import { closing, notReady, overloaded, unauthenticated, type Refusal } from "../refusal.ts";
+import { closing, notReady, overloaded, tooManyStreams, unauthenticated, type Refusal } from "../refusal.ts";
 import { Admission } from "./admission.ts";
 import { SubscriberStream, type DeltaCall, type StreamStatus } from "./stream.ts";
 import type { Subscriber } from "./subscriber.ts";
@@ -25,6 +25,8 @@ export class XdsServer {
   readonly #modules: XdsServerModules;
   readonly #admission: Admission;
   readonly #streams = new Set<SubscriberStream>();
+  /** Streams by node, with those that wait to be admitted. */
+  readonly #places = new Map<string, number>();
   #isClosing = false;
 
   constructor(modules: XdsServerModules) {
@@ -35,14 +37,17 @@ export class XdsServer {
 
   /** Serves one call. Nothing is read from it before its token has been found good. */
   async serve(call: DeltaCall): Promise<void> {
-    const subscriber = await this.#admit(call.metadata);
-    if (call.cancelled) return;
-    if ("code" in subscriber) {
-      call.emit("error", subscriber);
-      return;
+    const subscriber = await this.#identify(call.metadata);
+    if ("code" in subscriber) return refuse(call, subscriber);
+    if (!this.#takePlace(subscriber)) return refuse(call, tooManyStreams);
+    const mayEnter = await this.#admission.enter();
+    if (!mayEnter || this.#isClosing || call.cancelled) {
+      this.#leavePlace(subscriber);
+      return refuse(call, this.#isClosing ? closing : overloaded);
     }
     const stream = new SubscriberStream(subscriber, call, this.#modules, () => {
       this.#streams.delete(stream);
+      this.#leavePlace(subscriber);
       this.#modules.log.info({ subscriber, streams: this.#streams.size }, "stream closed");
     });
     this.#streams.add(stream);
@@ -63,7 +68,7 @@ export class XdsServer {
     for (const stream of [...this.#streams]) stream.refuse(closing);
   }
 
-  async #admit(metadata: Metadata): Promise<Subscriber | Refusal> {
+  async #identify(metadata: Metadata): Promise<Subscriber | Refusal> {
     const { reviewer, rules, isReady, log } = this.#modules;
     const refuse = (error: CallerError): Refusal => {
       log.warn({ error: error.type }, "stream refused");
@@ -75,15 +80,28 @@ export class XdsServer {
     const node = nodeOf(caller, rules);
     if (node instanceof CallerError) return refuse(node);
     const { namespace, serviceAccount } = caller.identity;
-    const subscriber = { namespace, serviceAccount, node };
-    const ofSame = [...this.#streams].filter((stream) => stream.subscriber.node === node).length;
-    if (ofSame >= mostStreamsPerNode) {
-      log.error({ subscriber, streams: ofSame, abuse: "XDS_ABUSE" }, "too many streams of one node");
-      return { code: status.RESOURCE_EXHAUSTED, details: "too many streams" };
-    }
-    if (!(await this.#admission.enter())) return overloaded;
-    return this.#isClosing ? closing : subscriber;
+    return { namespace, serviceAccount, node };
   }
+
+  #takePlace(subscriber: Subscriber): boolean {
+    const taken = this.#places.get(subscriber.node) ?? 0;
+    if (taken >= mostStreamsPerNode) {
+      this.#modules.log.error({ subscriber, streams: taken, abuse: "XDS_ABUSE" }, "too many streams of one node");
+      return false;
+    }
+    this.#places.set(subscriber.node, taken + 1);
+    return true;
+  }
+
+  #leavePlace({ node }: Subscriber): void {
+    const left = (this.#places.get(node) ?? 1) - 1;
+    if (left === 0) this.#places.delete(node);
+    else this.#places.set(node, left);
+  }
+}
+
+function refuse(call: DeltaCall, refusal: Refusal): void {
+  if (!call.cancelled) call.emit("error", refusal);
 }
 
 /** An agent has one, for a moment two; a person who looks has one more. */
