@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { fstatSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { test } from "node:test";
+import { descriptorOf } from "../../core/linux/sockets.ts";
 import { pauseReasons, type ByteEnd, type EndListener, type ResetCause } from "./byte-end.ts";
 import { TcpEnd } from "./tcp-end.ts";
 
@@ -71,12 +73,15 @@ for (const [when, act] of Object.entries(bothWays)) {
   test(`an end that is reset ${when} is closed, and its descriptor with it`, { timeout: 5_000 }, async () => {
     const { end, heard, other } = await pair();
     other.resume();
-    const handle = (end.socket as Socket & { _handle: { fd: number } })._handle;
+    const descriptor = descriptorOf(end.socket) ?? -1;
     act(end);
     await heard.closing;
-    assert.equal(handle.fd, -1);
+    assert.throws(() => fstatSync(descriptor), { code: "EBADF" });
     assert.deepEqual(heard.told, ["closed"], "a reset of ours is no news");
-    other.destroy();
+    const refused = once(other, "error");
+    other.write("anybody there?");
+    const [{ code }] = (await refused) as [NodeJS.ErrnoException];
+    assert.match(code ?? "", /^(ECONNRESET|EPIPE)$/);
   });
 }
 

@@ -33,7 +33,11 @@ export class TcpEnd implements ByteEnd {
 
   reset(): void {
     this.#silenced = true;
-    this.socket.resetAndDestroy();
+    const { socket } = this;
+    // While a shutdown() is under way libuv refuses to reset (uv_tcp_close_reset: EINVAL), and Node would neither close nor say so.
+    const shuttingDown = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0;
+    if (shuttingDown && !socket.destroyed) socket.once("finish", resetAndDestroy);
+    else socket.resetAndDestroy();
   }
 
   pause(reason: PauseReason): void {
@@ -58,6 +62,10 @@ const owner = Symbol("owner");
 
 interface OwnedSocket extends Socket {
   [owner]?: TcpEnd;
+}
+
+function resetAndDestroy(this: Socket): void {
+  this.resetAndDestroy();
 }
 
 function onData(this: OwnedSocket, chunk: Uint8Array): void {
