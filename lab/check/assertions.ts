@@ -1,4 +1,5 @@
 /** What must hold of the demo, each part of the mesh by itself. Pure: evidence in, verdicts out. */
+import { markerOf } from "../reachability/facts.ts";
 import type { Observation } from "../reachability/ledger.ts";
 import { outcomeOf, renderOutcome } from "../reachability/outcome.ts";
 import type { Row } from "../reachability/rows.ts";
@@ -35,11 +36,13 @@ export interface Verdict {
 /** The pairs the verdicts below are about: the check waits until each of them has been seen. */
 export const pairs = [
   "shop/client-1 server.shop:80",
+  "shop/client-1 10.96.0.10:80",
   "shop/client-1 [fd00:96::10]:80",
   "shop/client-1 vault.vault:80",
   "shop/client-1 echo.outside:80",
   "shop/intruder vault.vault:80",
   "shop/intruder server.shop:80",
+  "outside/visitor echo.outside:80",
   "outside/visitor server.shop:80",
   "outside/visitor vault.vault:80",
 ] as const;
@@ -50,8 +53,9 @@ const client = "spiffe://cluster.local/ns/shop/sa/client";
 
 /** Markers whose bytes must, and must not, be readable on the link. */
 export const markers = {
-  meshed: ["marker-of-shop-client-1-to-server.shop.", "marker-of-shop-client-1-to-vault.vault."],
-  open: ["marker-of-outside-visitor-to-server.shop."],
+  meshed: ["server.shop", "10.96.0.10", "vault.vault"].map((host) => markerOf("shop/client-1", host)),
+  // On another node, so that every request crosses the link.
+  open: [markerOf("outside/visitor", "echo.outside")],
 } as const;
 
 export function judge(evidence: Evidence): Verdict[] {
@@ -85,6 +89,7 @@ export function judge(evidence: Evidence): Verdict[] {
       (seen) => seen.outbound === undefined,
     ),
     every("mtls", "pod to pod goes through a tunnel", "shop/client-1 server.shop:80", tunnelled),
+    every("mtls", "so it does over IPv4", "shop/client-1 10.96.0.10:80", tunnelled),
     every("mtls", "so it does over IPv6", "shop/client-1 [fd00:96::10]:80", tunnelled),
     unreadable(evidence.link),
     readable(evidence.link),
@@ -102,11 +107,18 @@ export function judge(evidence: Evidence): Verdict[] {
     ),
     every(
       "identity",
+      "over IPv4 as well",
+      "shop/client-1 10.96.0.10:80",
+      (seen) => seen.inbound?.["src.identity"] === client,
+    ),
+    every(
+      "identity",
       "over IPv6 as well",
       "shop/client-1 [fd00:96::10]:80",
       (seen) => seen.inbound?.["src.identity"] === client,
     ),
     every("source", "the server sees the caller's own address", "shop/client-1 server.shop:80", sameSource),
+    every("source", "over IPv4 as well", "shop/client-1 10.96.0.10:80", sameSource),
     every("source", "over IPv6 as well", "shop/client-1 [fd00:96::10]:80", sameSource),
     every("source", "and from outside the mesh", "outside/visitor server.shop:80", sameSource),
     outcomes(
