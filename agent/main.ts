@@ -224,17 +224,21 @@ class Agent {
   }
 
   async #dump(): Promise<Record<string, unknown>> {
-    const connections = await this.#workers.dump();
+    const workers = await this.#workers.dump();
     return configDump({
       state: this.#mesh.state,
       policies: this.#mesh.policies(),
       certificates: this.#manager.dump(),
       pods: this.#pods.rows(),
-      connections,
+      connections: workers.flatMap(({ connections }) => connections),
       config: this.#config,
       xds: this.#xds?.status() ?? { phase: "connecting", sinceMs: 0, types: [] },
       gates: this.#readiness.gates,
-      workers: { count: this.#workers.count, losses: this.#workers.losses },
+      workers: {
+        count: this.#workers.count,
+        losses: this.#workers.losses,
+        tunnels: workers.map(({ worker, tunnels }) => ({ worker, ...tunnels })),
+      },
     });
   }
 

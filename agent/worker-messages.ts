@@ -35,6 +35,21 @@ export interface PodDelivery {
   readonly transparent: boolean;
 }
 
+/** What one worker holds at a moment. */
+export interface WorkerDump {
+  readonly worker: number;
+  readonly tunnels: { readonly outbound: TunnelCounts; readonly inbound: TunnelCounts };
+  readonly connections: readonly ConnectionRow[];
+}
+
+/** Tunnels of one worker in one direction. */
+export interface TunnelCounts {
+  /** Handshakes that came to a tunnel, since the worker began. */
+  readonly handshakes: number;
+  /** Tunnels that stand. */
+  readonly open: number;
+}
+
 /** A named condition of readiness. */
 export interface Gate {
   readonly name: string;
@@ -67,6 +82,6 @@ export type FromWorker =
   | { readonly kind: "pod-closed"; readonly uid: string }
   | { readonly kind: "pod-gone"; readonly uid: string }
   | { readonly kind: "certificate-wanted"; readonly identity: Identity }
-  | { readonly kind: "dumped"; readonly id: number; readonly connections: readonly ConnectionRow[] }
+  | { readonly kind: "dumped"; readonly id: number; readonly dump: WorkerDump }
   | { readonly kind: "readiness-failed"; readonly detail: string }
   | { readonly kind: "drained" };

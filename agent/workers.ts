@@ -8,9 +8,8 @@ import { Backoff } from "../core/base/backoff.ts";
 import type { Log } from "../core/base/log.ts";
 import { systemRandom } from "../core/base/random.ts";
 import type { MeshUpdate } from "../core/decision/mesh-state.ts";
-import type { ConnectionRow } from "./connection/registry.ts";
 import { WorkerFeed } from "./worker-feed.ts";
-import type { FromWorker, PodDelivery, ToWorker, WorkerStart } from "./worker-messages.ts";
+import type { FromWorker, PodDelivery, ToWorker, WorkerDump, WorkerStart } from "./worker-messages.ts";
 import type { WorkerSettings } from "./worker/context.ts";
 
 export interface WorkersOptions {
@@ -42,10 +41,7 @@ export class Workers {
   readonly #options: WorkersOptions;
   readonly #slots: Slot[] = [];
   readonly #backoff: Backoff;
-  readonly #dumps = new Map<
-    number,
-    { rows: ConnectionRow[]; missing: number; done: (rows: ConnectionRow[]) => void }
-  >();
+  readonly #dumps = new Map<number, { dumps: WorkerDump[]; missing: number; done: () => void }>();
   #lastDump = 0;
   #closing = false;
 
@@ -92,18 +88,18 @@ export class Workers {
     }
   }
 
-  /** Every worker's open connections. */
-  dump(): Promise<ConnectionRow[]> {
+  /** What every worker holds, in the order of their indexes; one that is too busy to answer within two seconds is left out. */
+  dump(): Promise<WorkerDump[]> {
     const id = ++this.#lastDump;
     return new Promise((resolve) => {
       const cancel = this.#options.clock.after(dumpWithinMs, () => finish());
       const finish = (): void => {
         cancel();
-        const rows = this.#dumps.get(id)?.rows ?? [];
+        const dumps = this.#dumps.get(id)?.dumps ?? [];
         this.#dumps.delete(id);
-        resolve(rows);
+        resolve(dumps.sort((a, b) => a.worker - b.worker));
       };
-      this.#dumps.set(id, { rows: [], missing: this.#slots.length, done: finish });
+      this.#dumps.set(id, { dumps: [], missing: this.#slots.length, done: finish });
       this.broadcast({ kind: "dump", id });
     });
   }
@@ -134,7 +130,7 @@ export class Workers {
     const { worker, index } = slot;
     worker.on("message", (message: FromWorker) => {
       if (message.kind === "mesh-applied") slot.feed.applied(message.sequence);
-      else if (message.kind === "dumped") this.#dumped(message.id, message.connections);
+      else if (message.kind === "dumped") this.#dumped(message.id, message.dump);
       else this.#options.onMessage(message, index);
     });
     worker.on("error", (error) => this.#options.log.error({ err: error, worker: index }, "a worker failed"));
@@ -176,12 +172,12 @@ export class Workers {
     });
   }
 
-  #dumped(id: number, rows: readonly ConnectionRow[]): void {
-    const dump = this.#dumps.get(id);
-    if (dump === undefined) return;
-    dump.rows.push(...rows);
-    dump.missing -= 1;
-    if (dump.missing === 0) dump.done(dump.rows);
+  #dumped(id: number, dump: WorkerDump): void {
+    const asked = this.#dumps.get(id);
+    if (asked === undefined) return;
+    asked.dumps.push(dump);
+    asked.missing -= 1;
+    if (asked.missing === 0) asked.done();
   }
 }
 

@@ -11,7 +11,7 @@ import type { XdsStatus } from "../../control/client/xds-session.ts";
 import type { AgentConfig } from "../config.ts";
 import type { ConnectionRow } from "../connection/registry.ts";
 import type { PodRow } from "../pods.ts";
-import type { Gate } from "../worker-messages.ts";
+import type { Gate, WorkerDump } from "../worker-messages.ts";
 
 export interface DumpSources {
   readonly state: MeshState;
@@ -22,7 +22,11 @@ export interface DumpSources {
   readonly config: AgentConfig;
   readonly xds: XdsStatus;
   readonly gates: readonly Gate[];
-  readonly workers: { readonly count: number; readonly losses: number };
+  readonly workers: {
+    readonly count: number;
+    readonly losses: number;
+    readonly tunnels: readonly ({ readonly worker: number } & WorkerDump["tunnels"])[];
+  };
 }
 
 export function configDump(sources: DumpSources): Record<string, unknown> {

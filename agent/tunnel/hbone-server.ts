@@ -40,6 +40,8 @@ export interface HboneServerOptions {
   readonly deadlineMs?: number;
   /** Called with the stream alone; it is answered now or later. */
   readonly onStream: (stream: IncomingStream) => void;
+  /** A tunnel has come to be. */
+  readonly onOpened?: () => void;
   /** A tunnel that did not come to be. @param remote undefined where the socket was gone before it could be asked. */
   readonly onRefused: (error: TunnelError, remote: Endpoint | undefined) => void;
   /** A tunnel has gone. */
@@ -141,6 +143,7 @@ export class HboneServer {
       this.#options.onGone?.();
     });
     this.#sessions.add(session);
+    this.#options.onOpened?.();
   }
 
   #handshakeOf(tls: TLSSocket): Handshake | undefined {

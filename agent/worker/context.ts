@@ -18,6 +18,8 @@ export interface WorkerContext {
   readonly mesh: WorkerMesh;
   readonly certificates: WorkerCertificates;
   readonly registry: ConnectionRegistry;
+  /** Handshakes that came to a tunnel, counted as they end. */
+  readonly handshakes: { outbound: number; inbound: number };
   /** Where connections report their end. */
   readonly host: ConnectionHost;
   /** core/linux/sockets.ts connectTcp; a test without namespaces passes its own. */

@@ -125,14 +125,17 @@ class Outbound {
     if (certificate instanceof TunnelError) return tunnelFailure(certificate);
     facts.sourceIdentity = certificate.uri;
     const pool = this.#pod.pool;
-    const create = (): Promise<ClientTunnel | TunnelError> =>
-      openClientTunnel({
+    const create = async (): Promise<ClientTunnel | TunnelError> => {
+      const tunnel = await openClientTunnel({
         socket: this.#context.connect({ netns: this.#pod.netns, remote: route.tunnel }),
         context: certificate.context,
         accepted: route.identities,
         clock: this.#context.clock,
         deadlineMs: this.#context.settings.connectDeadlineMs,
       });
+      if (!(tunnel instanceof TunnelError)) this.#context.handshakes.outbound += 1;
+      return tunnel;
+    };
     const key = { pod: this.#pod.uid, source: certificate.uri, accepted: route.identities, endpoint: route.tunnel };
     const stream = await this.#openStream(pool, key, create, route, source);
     if (stream instanceof TunnelError) return tunnelFailure(stream);

@@ -51,6 +51,7 @@ export class ServedPod {
     this.#server = new HboneServer({
       clock,
       deadlineMs: settings.connectDeadlineMs,
+      onOpened: () => (context.handshakes.inbound += 1),
       onStream: (stream) => this.#guard(handleInboundHbone(context, this, stream)),
       onRefused: (error, remote) => this.#tunnelRefused(error, remote),
       onGone,
@@ -95,6 +96,11 @@ export class ServedPod {
     this.#server.useIdentity(certificate.tls);
     // Tunnels that show the old certificate take no new streams; those they have go on.
     if (replaces) this.pool.retireAll();
+  }
+
+  /** How many tunnels stand in each direction. */
+  get tunnels(): { readonly outbound: number; readonly inbound: number } {
+    return { outbound: this.pool.tunnels, inbound: this.#server.tunnels };
   }
 
   tick(nowMs: number): void {

@@ -8,7 +8,7 @@ import { originalDestination } from "../../core/linux/original-destination.ts";
 import { closeDescriptor, connectTcp } from "../../core/linux/sockets.ts";
 import type { AccessLog } from "../access-log/access-log.ts";
 import { ConnectionRegistry } from "../connection/registry.ts";
-import type { FromWorker, PodDelivery, ToWorker, WorkerStart } from "../worker-messages.ts";
+import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, WorkerStart } from "../worker-messages.ts";
 import { WorkerCertificates } from "./certificates.ts";
 import type { WorkerContext } from "./context.ts";
 import { WorkerMesh } from "./mesh.ts";
@@ -25,6 +25,7 @@ export interface WorkerModules {
 }
 
 export class DataPlaneWorker {
+  readonly #index: number;
   readonly #modules: WorkerModules;
   readonly #context: WorkerContext;
   readonly #pods = new Map<string, ServedPod>();
@@ -37,7 +38,8 @@ export class DataPlaneWorker {
 
   constructor(start: WorkerStart, modules: WorkerModules) {
     const { clock, log, send, accessLog, overrides } = modules;
-    const { settings, readinessPort } = start;
+    const { index, settings, readinessPort } = start;
+    this.#index = index;
     this.#modules = modules;
     const registry = new ConnectionRegistry();
     const mesh = new WorkerMesh(clock, (change) => registry.judgeAgain(change, mesh.state));
@@ -56,6 +58,7 @@ export class DataPlaneWorker {
       mesh,
       certificates,
       registry,
+      handshakes: { outbound: 0, inbound: 0 },
       host: { nowMs: () => clock.nowMs(), closed: (_connection, record) => accessLog.add(record) },
       connect: ({ netns, remote, from }) =>
         connectTcp({
@@ -100,7 +103,7 @@ export class DataPlaneWorker {
         if (this.#readiness !== undefined) this.#readiness.gates = message.gates;
         return;
       case "dump":
-        return this.#modules.send({ kind: "dumped", id: message.id, connections: this.#context.registry.dump() });
+        return this.#modules.send({ kind: "dumped", id: message.id, dump: this.#dump() });
       case "log-level":
         this.#modules.log.level = message.level;
         return;
@@ -121,6 +124,20 @@ export class DataPlaneWorker {
       if (connection.state.phase === "open" || connection.state.phase === "deciding") connection.close("WORKER_LOST");
     }
     this.#modules.accessLog.flush();
+  }
+
+  #dump(): WorkerDump {
+    const { handshakes, registry } = this.#context;
+    const pods = [...this.#pods.values(), ...this.#leaving].map((pod) => pod.tunnels);
+    const countsOf = (direction: "outbound" | "inbound"): TunnelCounts => ({
+      handshakes: handshakes[direction],
+      open: pods.reduce((sum, tunnels) => sum + tunnels[direction], 0),
+    });
+    return {
+      worker: this.#index,
+      tunnels: { outbound: countsOf("outbound"), inbound: countsOf("inbound") },
+      connections: registry.dump(),
+    };
   }
 
   #serve(delivery: PodDelivery): void {
