@@ -15,6 +15,7 @@ import {
   isAlive,
   namespacesBelow,
   parentOf,
+  youngestNow,
 } from "../support/host-traces.ts";
 import { until } from "../support/until.ts";
 
@@ -55,7 +56,7 @@ for (const [link, find] of Object.entries(links))
     const traces = hostTraces();
     const { npm, init } = await npmStart(`kill-${Object.keys(links).indexOf(link)}`);
     const everyone = descendants(npm.pid!);
-    const namespaces = namespacesBelow(init);
+    const [namespaces, youngest] = [namespacesBelow(init), youngestNow()];
     assert.ok(namespaces.size >= 8, `the lab has namespaces of its own: ${[...namespaces].join(" ")}`);
     const victim = find(init);
     assert.match(
@@ -66,20 +67,32 @@ for (const [link, find] of Object.entries(links))
     process.kill(victim, "SIGKILL");
     await until("the end of every process", 10_000, () => everyone.every((pid) => !isAlive(pid)));
     t.diagnostic(`every process ended within ${(performance.now() - killedMs).toFixed(0)} ms`);
-    // Longer than the processes: the machine's own init buries the orphaned one, whose namespaces stay till then.
-    await until("the end of every namespace", 10_000, () => inhabitants(namespaces).length === 0);
+    await untilEmpty(namespaces, youngest);
     assert.deepEqual(hostTraces(), traces);
   });
+
+test("kill -9 of npm ends a whole mesh too, and leaves nothing of it", async (t) => {
+  const traces = hostTraces();
+  const { npm, init } = await npmStart("kill-mesh", []);
+  const everyone = descendants(npm.pid!);
+  const [namespaces, youngest] = [namespacesBelow(init), youngestNow()];
+  const killedMs = performance.now();
+  process.kill(npm.pid!, "SIGKILL");
+  await until("the end of every process", 10_000, () => everyone.every((pid) => !isAlive(pid)));
+  t.diagnostic(`${everyone.length} processes ended within ${(performance.now() - killedMs).toFixed(0)} ms`);
+  await untilEmpty(namespaces, youngest);
+  assert.deepEqual(hostTraces(), traces);
+});
 
 for (const signal of ["SIGINT", "SIGTERM"] as const)
   test(`${signal} to npm start ends the lab in order, and it says that it succeeded`, async () => {
     const traces = hostTraces();
     const { npm, init, output } = await npmStart(`orderly-${signal}`);
-    const namespaces = namespacesBelow(init);
+    const [namespaces, youngest] = [namespacesBelow(init), youngestNow()];
     const ended = new Promise((resolve) => npm.once("exit", (code) => resolve(code)));
     process.kill(links["node (lab/start.ts)"](init), signal);
     assert.equal(await ended, 0, output());
-    assert.deepEqual(inhabitants(namespaces), []);
+    await untilEmpty(namespaces, youngest);
     assert.deepEqual(hostTraces(), traces);
   });
 
@@ -95,9 +108,21 @@ test("PID 1 buries the orphans of the lab", async () => {
   await until("the end", 10_000, () => !isAlive(init));
 });
 
-/** `npm start` as a person types it, of a lab without a mesh. Resolves when its pods run. */
-async function npmStart(name: string): Promise<{ npm: ChildProcess; init: number; output: () => string }> {
-  const flags = ["--name", name, "--components=", "--manifests", folder];
+/** Waits until nobody is left in them; says who where somebody stays. */
+async function untilEmpty(namespaces: ReadonlySet<string>, youngest: bigint): Promise<void> {
+  await until("the end of every namespace", 10_000, () => {
+    const left = inhabitants(namespaces, youngest);
+    if (left.length > 0) throw new Error(JSON.stringify(left));
+    return true;
+  });
+}
+
+/** `npm start` as a person types it, unless told otherwise of a lab without a mesh. Resolves when its pods run. */
+async function npmStart(
+  name: string,
+  mesh: readonly string[] = ["--components=", "--manifests", folder],
+): Promise<{ npm: ChildProcess; init: number; output: () => string }> {
+  const flags = ["--name", name, ...mesh];
   const npm = spawn("npm", ["start", "--", ...flags], {
     cwd: checkoutRoot,
     stdio: ["ignore", "pipe", "pipe"],

@@ -1,11 +1,13 @@
 /** What a lab could leave behind on a machine, listed so that before and after can be compared. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { listProcesses } from "../../core/linux/procfs.ts";
 
 /** The machine's own side: must be the same after as before. */
 export interface HostTraces {
   readonly links: readonly string[];
   readonly mounts: readonly string[];
-  readonly unixSockets: readonly string[];
+  /** Unix sockets of our kind that somebody listens on. */
+  readonly listeners: readonly string[];
   /** In the folders where programs like to leave things. */
   readonly files: readonly string[];
 }
@@ -16,8 +18,11 @@ export function hostTraces(): HostTraces {
     mounts: linesOf("/proc/self/mountinfo")
       .map((line) => line.split(" ").slice(3, 5).join(" "))
       .sort(),
-    unixSockets: linesOf("/proc/net/unix")
-      .flatMap((line) => (/\S*(lab|ambientd|ztunnel|istio)\S*$/.exec(line) ?? []).slice(0, 1))
+    listeners: linesOf("/proc/net/unix")
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, , , flags]) => flags === acceptsConnections)
+      .map((fields) => fields[7] ?? "")
+      .filter((path) => /lab|ambientd|ztunnel|istio/.test(path))
       .sort(),
     files: ["/run", "/var/run/netns", "/run/netns", "/etc"].flatMap(entriesOf).sort(),
   };
@@ -35,11 +40,21 @@ export function namespacesBelow(pid: number): ReadonlySet<string> {
   return found;
 }
 
-/** Processes that are in one of these namespaces, or hold one open. */
-export function inhabitants(namespaces: ReadonlySet<string>): Inhabitant[] {
-  return pids()
-    .filter((pid) => [...namespacesOf(pid), ...openOf(pid)].some((name) => namespaces.has(name)))
-    .map((pid) => ({ pid, command: commandOf(pid) }));
+/**
+ * Living processes that are in one of these namespaces, or hold one open.
+ * @param youngest the last process that may count: the kernel gives the numbers of namespaces that are gone to new ones, and
+ * what began later is somebody else's.
+ */
+export function inhabitants(namespaces: ReadonlySet<string>, youngest: bigint): Inhabitant[] {
+  return listProcesses()
+    .filter(({ startTime, state }) => startTime <= youngest && !/[ZX]/.test(state))
+    .filter(({ pid }) => [...namespacesOf(pid), ...openOf(pid)].some((name) => namespaces.has(name)))
+    .map(({ pid }) => ({ pid, command: commandOf(pid) }));
+}
+
+/** Start of the youngest process there is now, in clock ticks after boot. */
+export function youngestNow(): bigint {
+  return listProcesses().reduce((last, { startTime }) => (startTime > last ? startTime : last), 0n);
 }
 
 /** A process and all that descend from it. */
@@ -106,3 +121,6 @@ function textOf(path: string): string {
     return "";
   }
 }
+
+/** __SO_ACCEPTCON, as /proc/net/unix shows it. */
+const acceptsConnections = "00010000";
