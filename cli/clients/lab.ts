@@ -1,6 +1,6 @@
-/** The lab a command means: the one named with --lab, or the only one, or the youngest. */
+/** The lab a command means: the one named with --lab, or the only one there is. */
 import { Option, type Command } from "commander";
-import { connectLab, findLab, type FoundLab } from "../../lab/attach.ts";
+import { connectLab, listLabs, type FoundLab } from "../../lab/attach.ts";
 import type { LabClient } from "../../lab/client.ts";
 import type { LabStatus } from "../../lab/status.ts";
 import { Failure } from "../render/failure.ts";
@@ -13,15 +13,19 @@ export function labOption(): Option {
   return new Option("--lab <name>", "which lab, where several run");
 }
 
-/** @throws Failure where there is none. */
+/** @throws Failure where there is none, or where it isn't clear which is meant. */
 export function chooseLab(command: Command): ChosenLab {
   const { lab: name } = command.optsWithGlobals<{ lab?: string }>();
-  const found = findLab(name);
+  const labs = listLabs().filter((lab) => name === undefined || lab.name === name);
+  const [found] = labs;
   if (found === undefined) {
     throw new Failure(
       name === undefined ? "No lab of yours runs on this machine." : `No lab of yours is named ${name}.`,
       "Start one in another terminal: npm start",
     );
+  }
+  if (labs.length > 1) {
+    throw new Failure(`Several labs run: ${labs.map((lab) => lab.name).join(", ")}.`, "Say which one with --lab NAME.");
   }
   return { ...found, client: connectLab(found.pid) };
 }
