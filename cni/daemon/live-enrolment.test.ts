@@ -86,6 +86,32 @@ test(
   },
 );
 
+for (const family of ["ipv4", "ipv6"] as const) {
+  test(
+    `enrolled anew over ${family}, a connection goes on that was opened meanwhile from a port that a captured one had had`,
+    { skip },
+    async (t) => {
+      const world = await World.make(t);
+      const agent = world.agent();
+      world.label(true);
+      await world.phase("enrolled");
+      const connect = async (from: Side): Promise<Conversation> => {
+        const conversation = world.pair.connect(from, family, 45_000);
+        assert.equal(await conversation.readLine(), addresses[family][from]);
+        return conversation;
+      };
+      for (const side of ["pod", "neighbour"] as const) await (await connect(side)).reset();
+      assert.deepEqual(agent.captured, { outbound: 1, inbound: 1 });
+      world.label(false);
+      await world.phase("absent");
+      const open = [await connect("pod"), await connect("neighbour")];
+      world.label(true);
+      await world.phase("enrolled");
+      await world.allStillTalk(open);
+    },
+  );
+}
+
 test(
   "without an agent the pod is pending and goes out freely; the agent that comes gets it in its snapshot",
   { skip },

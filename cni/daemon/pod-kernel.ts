@@ -1,5 +1,6 @@
 /** Changes in pods' namespaces, as the reconciler asks for them: rules.ts says what, core/linux does it, errors come back as data. */
 import { messageOf } from "../../core/base/errors.ts";
+import { forgetConnections } from "../../core/linux/conntrack.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { addRoute, deleteRoute } from "../../core/linux/netlink/routes.ts";
 import { addRule, deleteRule } from "../../core/linux/netlink/rules.ts";
@@ -13,7 +14,7 @@ import { CniError } from "./errors.ts";
 import { readDrift, readTruth } from "./kernel-truth.ts";
 import type { PodNamespaces } from "./pod-namespaces.ts";
 import type { PodKernel } from "./reconcile.ts";
-import { enrolRules, podRouting, releaseRules, removeRules } from "./rules.ts";
+import { bearsCapture, enrolRules, podRouting, releaseRules, removeRules } from "./rules.ts";
 
 export class NamespaceKernel implements PodKernel {
   readonly #namespaces: PodNamespaces;
@@ -63,8 +64,11 @@ export class NamespaceKernel implements PodKernel {
 
   async remove(uid: string): Promise<CniError | undefined> {
     const removed = await this.#inside(uid, "remove", async (netns) => {
-      const failure = await applyTransaction(netns, removeRules());
-      return failure ?? (await removeRouting(netns));
+      const failure = (await applyTransaction(netns, removeRules())) ?? (await removeRouting(netns));
+      // Enrolled anew, a connection that runs by then must not inherit what such an entry says. A kernel that can't be told
+      // so lets them expire, within two minutes.
+      if (failure === undefined) forgetConnections(netns, bearsCapture);
+      return failure;
     });
     // A namespace that isn't there holds nothing.
     return removed?.type.code === "cni.netns-missing" ? undefined : removed;

@@ -11,6 +11,7 @@ import {
   type Rule,
   type Table,
 } from "../../core/linux/nftables/model.ts";
+import type { TrackedConnection } from "../../core/linux/conntrack.ts";
 import type { MarkRule } from "../../core/linux/netlink/rules.ts";
 import type { RouteOptions } from "../../core/linux/netlink/routes.ts";
 
@@ -63,6 +64,15 @@ export function releaseRules(): NftOperation[] {
 /** The last transaction, when no captured connection is left: nothing of ours remains. Fine when nothing is there. */
 export function removeRules(): NftOperation[] {
   return removeTables(Object.values(tableNames).map((name) => ({ family: "inet", name })));
+}
+
+/**
+ * Whether the kernel translates this connection, or routes its answers, as our rules said while they were there: it would go on doing so to another
+ * one between the same ports.
+ */
+export function bearsCapture({ original, reply, mark }: TrackedConnection): boolean {
+  const redirected = reply.source.port !== original.destination.port && redirectPorts.has(reply.source.port);
+  return redirected || (mark & inboundMark.mask) === inboundMark.value;
 }
 
 /** Packets of proxied inbound connections are delivered here whatever address they bear: to the agent's transparent sockets. */
@@ -197,6 +207,7 @@ function redirect(port: number): Expression {
   return { kind: "redirect", port };
 }
 
+const redirectPorts: ReadonlySet<number> = new Set([ports.outbound, ports.inboundPlaintext, ports.dns]);
 const tableNames = {
   nat: "istio-ambient-nat",
   mangle: "istio-ambient-mangle",

@@ -50,11 +50,12 @@ export class PodPair {
     return pair;
   }
 
-  /** A connection from one side to the other side's echo server. */
-  connect(from: Side, family: "ipv4" | "ipv6" = "ipv4"): Conversation {
+  /** A connection from one side to the other side's echo server, from a port of one's choice. */
+  connect(from: Side, family: "ipv4" | "ipv6" = "ipv4", port?: number): Conversation {
     const to = from === "pod" ? "neighbour" : "pod";
     const remote = { address: addresses[family][to], port: echoPort };
-    const socket = connectTcp({ netns: this.netns[from], remote });
+    const local = port === undefined ? {} : { local: { address: addresses[family][from], port } };
+    const socket = connectTcp({ netns: this.netns[from], remote, ...local });
     this.#sockets.add(socket);
     socket.on("close", () => this.#sockets.delete(socket));
     return new Conversation(socket);
@@ -119,6 +120,13 @@ export class Conversation {
   async end(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#socket.once("close", () => resolve()));
     this.#socket.end();
+    await closed;
+  }
+
+  /** Resets it: its port is free at once. */
+  async reset(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#socket.once("close", () => resolve()));
+    this.#socket.resetAndDestroy();
     await closed;
   }
 

@@ -22,6 +22,7 @@ import {
   VERDICT,
 } from "./constants.ts";
 import type { Family, Hook, NftOperation, Rule } from "./model.ts";
+import { netlinkMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from "./nfnetlink.ts";
 
 /**
  * @param firstSequence the number of the begin message; operation i has `firstSequence + 1 + i`. Only the last operation asks
@@ -117,32 +118,11 @@ function nftMessage(
   return netlinkMessage(type, flags, sequence, Uint8Array.of(NFPROTO[family], 0, 0, 0), attributes);
 }
 
-/** struct nlmsghdr and struct nfgenmsg; the attributes are padded already. */
-function netlinkMessage(
-  type: number,
-  flags: number,
-  sequence: number,
-  generic: Uint8Array,
-  attributes: Uint8Array[],
-): Uint8Array {
-  const header = Buffer.alloc(NLMSGHDR);
-  const message = Buffer.concat([header, generic, ...attributes]);
-  message.writeUInt32LE(message.length, 0);
-  message.writeUInt16LE(type, 4);
-  message.writeUInt16LE(flags, 6);
-  message.writeUInt32LE(sequence, 8);
-  return message;
-}
-
-const NLMSGHDR = 16;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 /** A batch names its subsystem, in network order. */
 const batchHeader = Uint8Array.of(0, 0, 0, NFNL_SUBSYS_NFTABLES);
 
-const NLM_F_REQUEST = 0x1;
-const NLM_F_ACK = 0x4;
-const NLM_F_DUMP = 0x300;
 const NLM_F_CREATE = 0x400;
 const NLM_F_APPEND = 0x800;

@@ -1,4 +1,4 @@
-/** A request to nf_tables and all its answers, synchronously: the kernel has answered by the time that the send returns. */
+/** A request to netfilter and all its answers, synchronously: the kernel has answered by the time that the send returns. */
 import { lastError, syscallError, type LinuxError } from "../errno.ts";
 import { AF_NETLINK, libc, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_NETLINK } from "../libc.ts";
 import { inNamespaceOf } from "../namespace.ts";
@@ -18,6 +18,23 @@ export interface Verdict {
   readonly errno: number;
   /** The kernel's own words, where it has any (extended acknowledgement). */
   readonly text: string;
+}
+
+/** One message: struct nlmsghdr, struct nfgenmsg (`generic`) and attributes, which are padded already. */
+export function netlinkMessage(
+  type: number,
+  flags: number,
+  sequence: number,
+  generic: Uint8Array,
+  attributes: Uint8Array[],
+): Uint8Array {
+  const header = Buffer.alloc(NLMSGHDR);
+  const message = Buffer.concat([header, generic, ...attributes]);
+  message.writeUInt32LE(message.length, 0);
+  message.writeUInt16LE(type, 4);
+  message.writeUInt16LE(flags, 6);
+  message.writeUInt32LE(sequence, 8);
+  return message;
 }
 
 /** Sends one buffer of messages and collects answers until there are no more. */
@@ -78,6 +95,9 @@ function* parseMessages(bytes: Buffer): Generator<Answer> {
   }
 }
 
+export const NLM_F_REQUEST = 0x1;
+export const NLM_F_ACK = 0x4;
+export const NLM_F_DUMP = 0x300;
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 export const NLM_F_DUMP_INTR = 0x10;

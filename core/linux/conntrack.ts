@@ -1,0 +1,142 @@
+/**
+ * Connections as the kernel tracks them (linux/netfilter/nfnetlink_conntrack.h). An entry outlives its connection, and the rules that made it: a
+ * connection that comes later between the same ports is taken for the old one, and translated as that one was.
+ */
+import type { Endpoint } from "../base/ip.ts";
+import { formatIp } from "../base/ip.ts";
+import { LinuxError } from "./errno.ts";
+import { attribute, nested, parseAttributes } from "./netlink-attributes.ts";
+import {
+  exchange,
+  netlinkMessage,
+  NLM_F_DUMP,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  verdictError,
+  verdictOf,
+  type Answer,
+} from "./nftables/nfnetlink.ts";
+
+/** One TCP or UDP connection. */
+export interface TrackedConnection {
+  /** As its first packet was sent. */
+  readonly original: Tuple;
+  /** As its answers are sent: the source differs from the original destination where that was translated. */
+  readonly reply: Tuple;
+  /** The connection's mark (`ct mark`). */
+  readonly mark: number;
+}
+
+export interface Tuple {
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+}
+
+/** What the kernel tracks in that namespace. */
+export function listConnections(netns: number | undefined): TrackedConnection[] | LinuxError {
+  const entries = dump(netns);
+  return entries instanceof LinuxError ? entries : entries.map(({ connection }) => connection);
+}
+
+/**
+ * Has the kernel forget the chosen ones; one that is gone meanwhile is no error.
+ * EINVAL: this kernel has no such door (nf_conntrack_netlink).
+ */
+export function forgetConnections(
+  netns: number | undefined,
+  chosen: (connection: TrackedConnection) => boolean,
+): LinuxError | undefined {
+  const entries = dump(netns);
+  if (entries instanceof LinuxError) return entries;
+  const requests = entries.filter(({ connection }) => chosen(connection)).map(({ answer }) => deletion(answer));
+  for (let at = 0; at < requests.length; at += requestsPerSend) {
+    const answers = exchange(netns, Buffer.concat(requests.slice(at, at + requestsPerSend)));
+    if (answers instanceof LinuxError) return answers;
+    const refused = answers
+      .filter(({ type }) => type === NLMSG_ERROR)
+      .map((answer) => verdictError("conntrack delete", verdictOf(answer), ""))
+      .find(({ errno }) => errno !== "ENOENT");
+    if (refused !== undefined) return refused;
+  }
+  return undefined;
+}
+
+interface Entry {
+  readonly answer: Answer;
+  readonly connection: TrackedConnection;
+}
+
+function dump(netns: number | undefined): Entry[] | LinuxError {
+  const answers = exchange(netns, message(IPCTNL_MSG_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, anyFamily, []));
+  if (answers instanceof LinuxError) return answers;
+  const refused = answers.find(({ type }) => type === NLMSG_ERROR);
+  if (refused !== undefined) return verdictError("conntrack list", verdictOf(refused), "");
+  return answers.flatMap((answer) => {
+    const connection = answer.type === NLMSG_DONE ? undefined : readConnection(answer);
+    return connection === undefined ? [] : [{ answer, connection }];
+  });
+}
+
+/** Names an entry by what the kernel said of it; the id keeps its successor from being meant. */
+function deletion({ payload }: Answer): Uint8Array {
+  const found = parseAttributes(payload.subarray(NFGENMSG));
+  const original = found.get(CTA_TUPLE_ORIG) ?? new Uint8Array();
+  const named = [CTA_ZONE, CTA_ID].flatMap((type) => {
+    const value = found.get(type);
+    return value === undefined ? [] : [attribute(type, value)];
+  });
+  const family = payload.readUInt8(0);
+  return message(IPCTNL_MSG_CT_DELETE, NLM_F_REQUEST, family, [nested(CTA_TUPLE_ORIG, [original]), ...named]);
+}
+
+function message(kind: number, flags: number, family: number, attributes: Uint8Array[]): Uint8Array {
+  return netlinkMessage((NFNL_SUBSYS_CTNETLINK << 8) | kind, flags, 1, Uint8Array.of(family, 0, 0, 0), attributes);
+}
+
+/** Undefined for what has no ports. */
+function readConnection({ payload }: Answer): TrackedConnection | undefined {
+  const found = parseAttributes(payload.subarray(NFGENMSG));
+  const original = readTuple(found.get(CTA_TUPLE_ORIG));
+  const reply = readTuple(found.get(CTA_TUPLE_REPLY));
+  if (original === undefined || reply === undefined) return undefined;
+  return { original, reply, mark: found.get(CTA_MARK)?.readUInt32BE(0) ?? 0 };
+}
+
+function readTuple(bytes: Buffer | undefined): Tuple | undefined {
+  if (bytes === undefined) return undefined;
+  const parts = parseAttributes(bytes);
+  const addresses = parseAttributes(parts.get(CTA_TUPLE_IP) ?? new Uint8Array());
+  const ports = parseAttributes(parts.get(CTA_TUPLE_PROTO) ?? new Uint8Array());
+  const endpoint = (v4: number, v6: number, port: number): Endpoint | undefined => {
+    const address = formatIp(addresses.get(v4) ?? addresses.get(v6) ?? new Uint8Array());
+    const number = ports.get(port)?.readUInt16BE(0);
+    return address === undefined || number === undefined ? undefined : { address, port: number };
+  };
+  const source = endpoint(CTA_IP_V4_SRC, CTA_IP_V6_SRC, CTA_PROTO_SRC_PORT);
+  const destination = endpoint(CTA_IP_V4_DST, CTA_IP_V6_DST, CTA_PROTO_DST_PORT);
+  return source === undefined || destination === undefined ? undefined : { source, destination };
+}
+
+/** A request of some hundred bytes each: well below what a socket takes at once. */
+const requestsPerSend = 500;
+
+const NFGENMSG = 4;
+const NFNL_SUBSYS_CTNETLINK = 1;
+const IPCTNL_MSG_CT_GET = 1;
+const IPCTNL_MSG_CT_DELETE = 2;
+const anyFamily = 0;
+
+const CTA_TUPLE_ORIG = 1;
+const CTA_TUPLE_REPLY = 2;
+const CTA_MARK = 8;
+const CTA_ID = 12;
+const CTA_ZONE = 18;
+const CTA_TUPLE_IP = 1;
+const CTA_TUPLE_PROTO = 2;
+const CTA_IP_V4_SRC = 1;
+const CTA_IP_V4_DST = 2;
+const CTA_IP_V6_SRC = 3;
+const CTA_IP_V6_DST = 4;
+const CTA_PROTO_SRC_PORT = 2;
+const CTA_PROTO_DST_PORT = 3;
