@@ -3,12 +3,14 @@ import { once } from "node:events";
 import { fstatSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { test } from "node:test";
+import { until } from "../../test/support/until.ts";
 import { descriptorOf } from "../../core/linux/sockets.ts";
 import { pauseReasons, type ByteEnd, type EndListener, type ResetCause } from "./byte-end.ts";
+import { ResetWatch } from "./reset-watch.ts";
 import { TcpEnd } from "./tcp-end.ts";
 
 /** A socket that is made an end of a relay, and the other side of it. */
-async function pair(): Promise<{ end: TcpEnd; heard: Heard; other: Socket }> {
+async function pair(): Promise<{ end: TcpEnd; heard: Heard; other: Socket; watch: ResetWatch }> {
   const server = createServer({ allowHalfOpen: true });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -18,11 +20,12 @@ async function pair(): Promise<{ end: TcpEnd; heard: Heard; other: Socket }> {
   await once(socket, "connect");
   const [other] = await accepted;
   server.close();
-  const end = new TcpEnd(socket);
+  const watch = new ResetWatch();
+  const end = new TcpEnd(socket, watch);
   const heard = new Heard();
   end.listener = heard;
   end.resume(pauseReasons.unjoined);
-  return { end, heard, other };
+  return { end, heard, other, watch };
 }
 
 /** What an end told, and a promise of its last word. */
@@ -104,3 +107,42 @@ test("the other side's reset is told once, with its errno, before the close", { 
   await heard.closing;
   assert.deepEqual(heard.told, ["ECONNRESET", "closed"]);
 });
+
+test("a reset is heard of while nobody reads, at the next look", { timeout: 5_000 }, async () => {
+  const { end, heard, other, watch } = await pair();
+  end.pause(pauseReasons.full);
+  other.resetAndDestroy();
+  await heardOf(heard, watch);
+  assert.deepEqual(heard.told, ["ECONNRESET", "closed"]);
+});
+
+test("a reset is heard of after a half-close, at the next look", { timeout: 5_000 }, async () => {
+  const { heard, other, watch } = await pair();
+  other.end("x");
+  await until("the end is heard", 5_000, () => heard.told.includes("ended"));
+  other.resetAndDestroy();
+  await heardOf(heard, watch);
+  assert.deepEqual(heard.told, ["data 1", "ended", "EPIPE", "closed"]);
+});
+
+test("a look at a connection that only stands still leaves it alone", { timeout: 5_000 }, async () => {
+  const { end, heard, other, watch } = await pair();
+  end.pause(pauseReasons.full);
+  other.end("x");
+  await once(other, "finish");
+  watch.tick();
+  end.resume(pauseReasons.full);
+  await until("all is heard", 5_000, () => heard.told.includes("ended"));
+  assert.deepEqual(heard.told, ["data 1", "ended"]);
+  other.on("error", () => {});
+  end.reset();
+  await heard.closing;
+});
+
+/** Looks until the end is closed. */
+function heardOf(heard: Heard, watch: ResetWatch): Promise<unknown> {
+  return until("the end is closed", 5_000, () => {
+    watch.tick();
+    return heard.told.includes("closed");
+  });
+}

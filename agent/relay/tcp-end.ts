@@ -1,7 +1,8 @@
 /** A TCP connection as one end of a relay. No closure per connection: the handlers are shared and find their end on the socket. */
 import type { Socket } from "node:net";
-import { errnoOf } from "../../core/linux/errno.ts";
+import { errnoOf, namedError } from "../../core/linux/errno.ts";
 import { nobody, pauseReasons, type ByteEnd, type EndListener, type PauseReason } from "./byte-end.ts";
+import type { ResetWatch } from "./reset-watch.ts";
 
 export class TcpEnd implements ByteEnd {
   readonly socket: Socket;
@@ -10,9 +11,13 @@ export class TcpEnd implements ByteEnd {
   /** Why nothing more is to be told: a reset of ours, or one that was told. */
   #silenced = false;
 
-  /** @param socket connected, made with allowHalfOpen, and not read from yet. */
-  constructor(socket: Socket) {
+  readonly #watch: ResetWatch | undefined;
+
+  /** @param socket connected, made with allowHalfOpen, and not read from yet. @param watch hears what Node does not. */
+  constructor(socket: Socket, watch?: ResetWatch) {
     this.socket = socket;
+    this.#watch = watch;
+    watch?.add(this);
     (socket as OwnedSocket)[owner] = this;
     // Paused first: a 'data' listener on a stream that nobody paused starts it.
     socket.pause();
@@ -43,11 +48,40 @@ export class TcpEnd implements ByteEnd {
   pause(reason: PauseReason): void {
     this.#pauses |= reason;
     this.socket.pause();
+    unread.add(this);
   }
 
   resume(reason: PauseReason): void {
     this.#pauses &= ~reason;
-    if (this.#pauses === 0) this.socket.resume();
+    if (this.#pauses !== 0) return;
+    unread.delete(this);
+    this.socket.resume();
+  }
+
+  /** @internal asks the kernel what reading would have told. */
+  look(): void {
+    const errno = pendingError(this.socket);
+    if (errno === undefined) return;
+    this.failed(namedError("read", errno));
+    this.socket.destroy();
+  }
+
+  /** Nobody reads from it although it is part of a relay: a reset would go unheard. */
+  get isDeaf(): boolean {
+    const { destroyed, readableEnded } = this.socket;
+    const joined = (this.#pauses & pauseReasons.unjoined) === 0;
+    return joined && !destroyed && (this.#pauses !== 0 || readableEnded);
+  }
+
+  /** The kernel has said that the connection is gone. */
+  lose(errno: string): void {
+    this.socket.destroy(namedError("poll", errno));
+  }
+
+  /** @internal for the handlers below. */
+  closed(): void {
+    this.#watch?.remove(this);
+    this.listener.closed(this);
   }
 
   /** @internal for the handlers below. */
@@ -57,6 +91,17 @@ export class TcpEnd implements ByteEnd {
     this.listener.reset(this, { kind: "tcp", errno: errnoOf(error) ?? "unknown" });
   }
 }
+
+/**
+ * Looks after the ends that are paused because nobody takes their bytes: nobody reads from them, so a reset would go unnoticed for
+ * as long as the other end stalls. Called about once a second.
+ */
+export function lookAfterUnread(): void {
+  for (const end of unread) end.look();
+}
+
+/** This thread's ends that are paused after they were joined. */
+const unread = new Set<TcpEnd>();
 
 const owner = Symbol("owner");
 
@@ -88,6 +133,5 @@ function onError(this: OwnedSocket, error: Error): void {
 }
 
 function onClose(this: OwnedSocket): void {
-  const end = this[owner];
-  end?.listener.closed(end);
+  this[owner]?.closed();
 }

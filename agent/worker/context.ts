@@ -8,6 +8,7 @@ import type { Socket } from "node:net";
 import type { ConnectionRegistry } from "../connection/registry.ts";
 import type { ConnectionHost } from "../connection/connection.ts";
 import type { WorkerCertificates } from "./certificates.ts";
+import type { ResetWatch } from "../relay/reset-watch.ts";
 import type { WorkerMesh } from "./mesh.ts";
 
 export interface WorkerContext {
@@ -18,6 +19,8 @@ export interface WorkerContext {
   readonly mesh: WorkerMesh;
   readonly certificates: WorkerCertificates;
   readonly registry: ConnectionRegistry;
+  /** Every socket of a relay is in it. */
+  readonly resets: ResetWatch;
   /** Handshakes that came to a tunnel, counted as they end. */
   readonly handshakes: { outbound: number; inbound: number };
   /** Where connections report their end. */

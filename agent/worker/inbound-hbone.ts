@@ -99,7 +99,7 @@ async function connectInside(
   }
   facts.appLocal = localOf(socket);
   const baggage = context.settings.responseBaggage && local ? baggageOf(local) : {};
-  connection.open(stream.accept(acceptedHeaders(baggage)), new TcpEnd(socket));
+  connection.open(stream.accept(acceptedHeaders(baggage)), new TcpEnd(socket, context.resets));
   return undefined;
 }
 

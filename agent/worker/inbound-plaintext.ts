@@ -23,7 +23,7 @@ export async function handleInboundPlaintext(context: WorkerContext, pod: Served
     sourceWorkload: context.mesh.state.workloadByAddress(context.settings.network, source.address),
   };
   const connection = pod.begin(facts);
-  const client = new TcpEnd(socket);
+  const client = new TcpEnd(socket, context.resets);
   const refusal = await connectInside(context, pod, socket, client, connection);
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
@@ -52,6 +52,6 @@ async function connectInside(
   const application = await connectFrom(context, { netns: pod.netns, remote: decision.target, from });
   if (isFailure(application)) return application;
   facts.appLocal = localOf(application);
-  connection.open(client, new TcpEnd(application));
+  connection.open(client, new TcpEnd(application, context.resets));
   return undefined;
 }

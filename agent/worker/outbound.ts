@@ -31,7 +31,7 @@ export async function handleOutbound(context: WorkerContext, pod: ServedPod, soc
   const trace = nextTraceContext();
   const facts: ConnectionFacts = { direction: "outbound", protocol: "tcp", trace: trace.traceId, source };
   const connection = pod.begin(facts);
-  const client = new TcpEnd(socket);
+  const client = new TcpEnd(socket, context.resets);
   const refusal = await new Outbound(context, pod, connection, client, trace).run(socket);
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
@@ -109,7 +109,7 @@ class Outbound {
     const socket = await connectFrom(this.#context, { netns: this.#pod.netns, remote: target });
     if (isFailure(socket)) return socket;
     facts.appLocal = localOf(socket);
-    this.#connection.open(this.#client, new TcpEnd(socket));
+    this.#connection.open(this.#client, new TcpEnd(socket, this.#context.resets));
     return undefined;
   }
 

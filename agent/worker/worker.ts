@@ -8,7 +8,9 @@ import { originalDestination } from "../../core/linux/original-destination.ts";
 import { closeDescriptor, connectTcp } from "../../core/linux/sockets.ts";
 import type { AccessLog } from "../access-log/access-log.ts";
 import { ConnectionRegistry } from "../connection/registry.ts";
+import { lookAfterUnread } from "../relay/tcp-end.ts";
 import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, WorkerStart } from "../worker-messages.ts";
+import { ResetWatch } from "../relay/reset-watch.ts";
 import { WorkerCertificates } from "./certificates.ts";
 import type { WorkerContext } from "./context.ts";
 import { WorkerMesh } from "./mesh.ts";
@@ -58,6 +60,7 @@ export class DataPlaneWorker {
       mesh,
       certificates,
       registry,
+      resets: new ResetWatch(),
       handshakes: { outbound: 0, inbound: 0 },
       host: { nowMs: () => clock.nowMs(), closed: (_connection, record) => accessLog.add(record) },
       connect: ({ netns, remote, from }) =>
@@ -114,6 +117,8 @@ export class DataPlaneWorker {
 
   /** Called about once a second. */
   tick(nowMs: number): void {
+    lookAfterUnread();
+    this.#context.resets.tick();
     for (const pod of this.#pods.values()) pod.tick(nowMs);
     for (const pod of this.#leaving) pod.tick(nowMs);
   }

@@ -57,6 +57,11 @@ export const libc = {
   >("recvfrom", "long", ["int", "void *", "size_t", "int", "void *", "void *"]),
   sendmsg: declare<(fd: number, header: Bytes, flags: number) => number>("sendmsg", "long", ["int", "void *", "int"]),
   recvmsg: declare<(fd: number, header: Bytes, flags: number) => number>("recvmsg", "long", ["int", "void *", "int"]),
+  poll: declare<(descriptors: Bytes, count: number, timeoutMs: number) => number>("poll", "int", [
+    "void *",
+    "ulong",
+    "int",
+  ]),
   close: declare<(fd: number) => number>("close", "int", ["int"]),
   shutdown: declare<(fd: number, how: number) => number>("shutdown", "int", ["int", "int"]),
   fcntl: declare<(fd: number, command: number, argument: number) => number>("fcntl", "int", ["int", "int", "int"]),
