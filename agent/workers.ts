@@ -113,7 +113,9 @@ export class Workers {
   #spawn(index: number): { worker: Worker; running: Promise<void> } {
     const { settings, readinessPort } = this.#options;
     const start: WorkerStart = { index, settings, ...(index === 0 && { readinessPort }) };
-    const worker = new Worker(new URL("./worker/main.ts", import.meta.url), { workerData: start });
+    // A release runs compiled files, a checkout its sources.
+    const main = import.meta.url.endsWith(".ts") ? "./worker/main.ts" : "./worker/main.js";
+    const worker = new Worker(new URL(main, import.meta.url), { workerData: start });
     const running = new Promise<void>((resolve) => {
       worker.on("message", (message: FromWorker) => {
         if (message.kind === "started") resolve();

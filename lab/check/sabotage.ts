@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { checkoutRoot } from "../programs.ts";
+import { checkoutRoot, labProgram } from "../programs.ts";
 import type { LabHandle, LabOptions } from "../start.ts";
 import type { Part } from "./parts.ts";
 
@@ -33,10 +33,7 @@ export async function sabotage(lab: LabHandle, part: Part): Promise<void> {
 }
 
 async function flushRedirect(lab: LabHandle): Promise<void> {
-  const flusher = await lab.exec("shop/client-1", [
-    process.execPath,
-    join(checkoutRoot, "lab/check/flush-redirect.ts"),
-  ]);
+  const flusher = await lab.exec("shop/client-1", [process.execPath, labProgram("check/flush-redirect")]);
   await new Promise<void>((resolve, reject) => {
     flusher.stdout?.once("data", () => resolve());
     flusher.once("close", () => reject(new Error("the redirect could not be flushed")));

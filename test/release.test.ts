@@ -1,0 +1,34 @@
+/** A release: the sources compile, and the compiled programs start, each with nothing but what it ships with. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { after, test } from "node:test";
+
+const root = join(import.meta.dirname, "..");
+const out = join(root, "dist", `test-${process.pid}`);
+after(() => rmSync(out, { recursive: true, force: true }));
+
+test("the sources compile, and the compiled programs answer", () => {
+  const compiled = run(join(root, "node_modules/.bin/tsc"), ["-p", join(root, "tsconfig.build.json"), "--outDir", out]);
+  assert.equal(compiled.status, 0, compiled.stdout);
+  const help = run(process.execPath, [join(out, "bin/ambientctl.js"), "--help"]);
+  assert.match(help.stdout, /workloads/);
+  const refused = run(process.execPath, [join(out, "bin/ambientd.js"), "control", "--bogus"]);
+  assert.equal(refused.status, 2);
+  assert.match(refused.stderr, /--bogus is not a flag/);
+  for (const room of ["agent", "cni"]) {
+    const { stderr } = run(process.execPath, [join(out, "bin/ambientd.js"), room, "--bogus"]);
+    assert.doesNotMatch(stderr, /ERR_MODULE_NOT_FOUND|ERR_UNKNOWN_FILE_EXTENSION/, room);
+  }
+});
+
+test("a room that doesn't exist is named, with those that do", () => {
+  const { status, stderr } = run(process.execPath, [join(root, "bin/ambientd.ts"), "sidecar"]);
+  assert.equal(status, 2);
+  assert.match(stderr, /no "sidecar"[\s\S]*agent \| control \| cni/);
+});
+
+function run(program: string, argv: readonly string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(program, argv, { encoding: "utf8", timeout: 60_000, env: { PATH: process.env["PATH"], CI: "1" } });
+}
