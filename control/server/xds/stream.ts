@@ -87,6 +87,7 @@ export class SubscriberStream {
       if (response instanceof XdsError) return this.refuse({ code: status.UNAVAILABLE, details: response.message });
       this.#budget.earn();
       this.#call.write(response);
+      this.#notePush(response);
     }
   }
 
@@ -136,6 +137,12 @@ export class SubscriberStream {
       return undefined;
     }
     return problem.kind === "malformed" ? invalid(problem.sentence) : denied(problem.sentence);
+  }
+
+  #notePush({ typeUrl, resources, removedResources }: DeltaDiscoveryResponse): void {
+    const nodeId = this.#machine.node?.id;
+    const counts = { changed: resources.length, removed: removedResources.length };
+    this.#modules.log.debug({ subscriber: this.subscriber, nodeId, typeUrl, ...counts }, "pushed");
   }
 
   #note(event: DeltaServerEvent): void {
