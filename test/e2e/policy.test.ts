@@ -119,9 +119,9 @@ describe("a policy that can't be understood", () => {
     await becomes(t, "refused by the good version", "mesh/client", "ECONNRESET");
 
     await apply(t, "policy.yaml", damaged("precious", "DENY"));
-    const condition = await invalid("mesh/precious");
-    assert.match(condition.message, /rules\[0\]\.from\[0\]\.source\.principal/);
-    assert.match(condition.message, /last good version stays in force/);
+    const message = await refused("mesh/precious");
+    assert.match(message, /rules\[0\]\.from\[0\]\.source\.principal/);
+    assert.match(message, /last good version stays in force/);
     const said = await problem("precious", "last good version stays in force");
     assert.match(said.file, /policy\.yaml$/);
     assert.ok(said.line > 1);
@@ -146,7 +146,7 @@ describe("a policy that can't be understood", () => {
     await becomes(t, "the caller it may have meant", "mesh/client", "ECONNRESET");
     await becomes(t, "everybody else", "mesh/other", "ECONNRESET");
     await becomes(t, "those outside the mesh", "plain/client", "ECONNRESET");
-    assert.match((await invalid("mesh/never-good")).message, /everything it selects is denied/);
+    assert.match(await refused("mesh/never-good"), /everything it selects is denied/);
     await problem("never-good", "denies everything it selects");
     const line = await lab().accessLine("node2", "a refusal", ({ policy }) => policy === "mesh/never-good");
     assert.equal(line.reason, "POLICY_DENIED");
@@ -157,7 +157,7 @@ describe("a policy that can't be understood", () => {
   it("matches nothing if it is an ALLOW that never was good", async (t) => {
     await apply(t, "allow.yaml", damaged("never-good-allow", "ALLOW"));
     await becomes(t, "not allowed by anything", "mesh/client", "ECONNRESET");
-    assert.match((await invalid("mesh/never-good-allow")).message, /matches nothing/);
+    assert.match(await refused("mesh/never-good-allow"), /matches nothing/);
     await problem("never-good-allow", "it matches nothing");
     await lab().accessLine("node2", "a refusal", ({ reason }) => reason === "POLICY_NOT_ALLOWED");
     await apply(
@@ -233,13 +233,14 @@ function damaged(name: string, action: "ALLOW" | "DENY") {
   });
 }
 
-/** The condition that says that a policy's newest version was refused. */
-function invalid(policy: string) {
-  return until(`the status of ${policy}`, deadlineMs, () =>
+/** What a policy's status says once its newest version was refused. */
+async function refused(policy: string): Promise<string> {
+  const { message = "" } = await until(`the status of ${policy}`, deadlineMs, () =>
     lab()
       .conditions("AuthorizationPolicy", policy)
       .find(({ reason, status }) => reason === "Invalid" && status === "False"),
   );
+  return message;
 }
 
 interface Complaint extends Record<string, unknown> {

@@ -30,15 +30,20 @@ type Stream = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
 /** Whether input is still open. */
 let isOpen = true;
-process.stdin.on("end", () => (isOpen = false)).resume();
+/** The stream that is followed. */
+let current: Stream | undefined;
+process.stdin.on("end", () => {
+  isOpen = false;
+  current?.cancel();
+});
+process.stdin.resume();
 
 const actions: Readonly<Record<string, () => Promise<void>>> = {
   async follow() {
     const held = new Map(types.map((type) => [type, new Map<string, string>()]));
     while (isOpen) {
       const client = newClient();
-      const stream = openStream(client);
-      process.stdin.once("end", () => stream.cancel());
+      const stream = (current = openStream(client));
       say({ event: "opened" });
       for (const type of types) stream.write(firstRequest(type, held.get(type)));
       const error = await answerAll(stream, held).catch((thrown: ServiceError) => thrown);
@@ -51,17 +56,11 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
   async stream() {
     const stream = openStream(newClient());
     for (const type of types) stream.write(firstRequest(type));
-    const answer = await Promise.race([
-      once(stream, "data").then(() => ({ answer: "served" })),
-      once(stream, "error").then(refusal, refusal),
-    ]);
-    say(answer);
-    process.exit();
+    say(await once(stream, "data").then(() => ({ answer: "served" }), refusal));
   },
   async certificate() {
     const answer = await order(targets[0] ?? "").catch(refusal);
     say("chain" in answer ? { answer: "issued", ...described(answer.chain[0]) } : answer);
-    process.exit();
   },
   async serial() {
     const [identity = "", target = ""] = targets;
@@ -74,14 +73,14 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
       last = serial;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    process.exit();
   },
 };
 
 const action = actions[what];
 if (action === undefined) throw new Error(`there is no "${what}"`);
 await action();
-process.stdin.destroy();
+// A cancelled stream's connection lingers until the server's next ping: it is not waited for.
+process.exit();
 
 /** Answers every response with an ACK and reports it, until the stream ends. @throws ServiceError */
 async function answerAll(stream: Stream, held: ReadonlyMap<string, Map<string, string>>): Promise<void> {
@@ -191,7 +190,7 @@ function metadata(): Metadata {
 }
 
 function refusal(thrown: unknown): { answer: "refused"; code: string; details: string } {
-  const { code, details } = (Array.isArray(thrown) ? (thrown[0] as unknown) : thrown) as ServiceError;
+  const { code, details } = thrown as ServiceError;
   return { answer: "refused", code: status[code] ?? String(code), details };
 }
 
