@@ -4,10 +4,12 @@
  */
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { checkServerIdentity, createSecureContext, type PeerCertificate, type SecureContext } from "node:tls";
+import { checkServerIdentity, createSecureContext, type PeerCertificate } from "node:tls";
 import { constants } from "node:crypto";
 import { ChannelCredentials, Client, Metadata, type ChannelOptions } from "@grpc/grpc-js";
 import { messageOf } from "../../core/base/errors.ts";
+import { CertificateError } from "./certificates/certificate.ts";
+import { parseTrustBundle } from "./certificates/trust-bundle.ts";
 import { ControlError } from "./grpc-errors.ts";
 
 export interface ControlEndpoint {
@@ -32,7 +34,7 @@ export function readRoots(rootCa: string): string | undefined | ControlError {
   try {
     return readFileSync(rootCa, "utf8");
   } catch (thrown) {
-    return new ControlError({ code: "control.bad-root", source: rootCa, problem: messageOf(thrown) });
+    return badRoot(rootCa, messageOf(thrown));
   }
 }
 
@@ -45,14 +47,10 @@ export function openChannel(endpoint: ControlEndpoint): Client | ControlError {
   if (target instanceof ControlError) return target;
   const roots = readRoots(endpoint.rootCa);
   if (roots instanceof ControlError) return roots;
-  const source = endpoint.rootCa.includes("-----BEGIN") ? "inline" : endpoint.rootCa;
-  let secureContext: SecureContext;
-  try {
-    if (roots?.includes("-----BEGIN CERTIFICATE-----") === false) throw new Error("there is no certificate in it");
-    secureContext = createSecureContext({ ...tlsOptions, ...(roots === undefined ? {} : { ca: roots }) });
-  } catch (thrown) {
-    return new ControlError({ code: "control.bad-root", source, problem: messageOf(thrown) });
-  }
+  // TLS itself takes what is no certificate for none, and would only fail at its first handshake.
+  const bundle = roots === undefined ? undefined : parseTrustBundle(roots);
+  if (bundle instanceof CertificateError) return badRoot(endpoint.rootCa, bundle.message);
+  const secureContext = createSecureContext({ ...tlsOptions, ...(roots === undefined ? {} : { ca: roots }) });
   const names = [target.host, ...(endpoint.serverNames ?? [])];
   const credentials = ChannelCredentials.createFromSecureContext(secureContext, {
     checkServerIdentity: (_host, certificate) => nameProblem(names, certificate),
@@ -85,6 +83,11 @@ export function requestMetadata(endpoint: ControlEndpoint): Metadata | ControlEr
     });
   }
   return metadata;
+}
+
+function badRoot(rootCa: string, problem: string): ControlError {
+  const source = rootCa.includes("-----BEGIN") ? "inline" : rootCa;
+  return new ControlError({ code: "control.bad-root", source, problem });
 }
 
 function parseAddress(address: string): { host: string; authority: string } | ControlError {

@@ -107,8 +107,17 @@ function place(path: string, text: string, mode: number, settle: (temporary: str
     syncDirectory(dirname(path));
     return undefined;
   } catch (thrown) {
-    rmSync(temporary, { force: true });
+    discard(temporary);
     return new FileError({ code: "file.unwritable", path, problem: messageOf(thrown) });
+  }
+}
+
+/** The file may never have come to be, nor its directory: what matters has been said already. */
+function discard(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    return;
   }
 }
 

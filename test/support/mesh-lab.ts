@@ -5,36 +5,53 @@ import { existsSync, readFileSync } from "node:fs";
 import { request, type IncomingMessage } from "node:http";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
-import { after, before } from "node:test";
+import { after, before, beforeEach } from "node:test";
 import { factOf, type CloseRecord } from "../../lab/reachability/facts.ts";
 import type { Condition } from "../../control/sources/objects.ts";
+import type { TimedEvent } from "../../lab/events.ts";
 import type { FrameCounts } from "../../lab/frame-counter.ts";
 import type { ProcessAction } from "../../lab/processes.ts";
 import { checkoutRoot } from "../../lab/programs.ts";
+import { Refused } from "../../lab/refusals.ts";
 import { startLab, type LabHandle, type LabOptions } from "../../lab/start.ts";
 import type { LabStatus } from "../../lab/status.ts";
 import { manifestFolder, manifestText, type Manifest } from "./manifests.ts";
 import { until } from "./until.ts";
 
 /**
- * Builds a lab before the tests of a file and takes it down after them.
+ * Builds a lab before the tests of a file and takes it down after them. Where the machine doesn't let anybody build one, the tests are skipped with
+ * the lab's own sentence.
  * @returns a function that answers with the lab once the tests run.
  */
 export function useLab(manifests: readonly Manifest[], options: Omit<LabOptions, "manifests"> = {}): () => TestLab {
   let lab: TestLab | undefined;
+  let refusal: string | undefined;
+  let isMachineWilling = false;
   before(async () => {
     const written = manifestFolder(manifests);
     try {
-      lab = new TestLab(await startLab({ ...options, manifests: written.folder }));
+      lab = new TestLab(await startLab({ ...options, manifests: written.folder, onEvent: listen }));
+    } catch (error) {
+      // A lab that has a kernel to run on and does not come up is a failure like any other.
+      if (isMachineWilling || !(error instanceof Refused)) throw error;
+      refusal = error.message;
     } finally {
       written.remove();
     }
   });
+  beforeEach((t) => {
+    if (refusal !== undefined && "skip" in t) t.skip(refusal);
+  });
   after(() => lab?.handle.close());
   return () => {
-    if (lab === undefined) throw new Error("the lab is not there");
+    if (lab === undefined) throw new Error(refusal ?? "the lab is not there");
     return lab;
   };
+
+  function listen(event: TimedEvent): void {
+    if (event.kind === "step" && event.name === "file system") isMachineWilling = true;
+    options.onEvent?.(event);
+  }
 }
 
 export class TestLab {

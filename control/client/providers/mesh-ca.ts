@@ -46,7 +46,10 @@ export class MeshCaProvider implements CertificateProvider {
     const validitySeconds = BigInt(Math.round(this.#options.validitySeconds));
     const request = createCertificateRequest({ csrPem, validitySeconds, impersonated: identity });
     const response = await call(client, request, metadata, signal, this.#options.address);
-    if (response instanceof ControlError) return unavailable(uri, response);
+    if (response instanceof ControlError) {
+      if (response.type.code === "control.unreachable") this.#drop(client);
+      return unavailable(uri, response);
+    }
     const issued = parseCertificateResponse(response, { identity, key });
     if (issued instanceof CaError) return badAnswer(uri, issued.message);
     const bundle = parseTrustBundle(issued.rootsPem);
@@ -68,6 +71,11 @@ export class MeshCaProvider implements CertificateProvider {
   close(): void {
     this.#channel?.client.close();
     this.#channel = undefined;
+  }
+
+  /** A channel that has failed waits for up to two minutes before it connects again: the next fetch gets a new one instead. */
+  #drop(client: Client): void {
+    if (this.#channel?.client === client) this.close();
   }
 
   /** The channel under the roots as they are now; when those can't be used, the one there is goes on. */

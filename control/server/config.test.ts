@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { ConfigError, parseFlags, usage } from "./config.ts";
+
+const good = "--manifests m --status s --data d --listen 0.0.0.0:15012 --publish-root r --tokens t".split(" ");
+
+test("flags are read in both spellings, with defaults for what may be left out", () => {
+  const config = parseFlags([...good, "--cert-ttl=60", "--advertise=istiod.x,10.0.0.1"]);
+  assert.deepEqual(config, {
+    manifests: "m",
+    status: "s",
+    data: "d",
+    listen: { address: "0.0.0.0", port: 15012 },
+    publishRoot: "r",
+    tokens: "t",
+    certTtlSeconds: 60,
+    clusterId: "Kubernetes",
+    trustDomain: "cluster.local",
+    advertise: ["istiod.x", "10.0.0.1"],
+  });
+});
+
+test("an IPv6 address is written in brackets", () => {
+  const config = parseFlags(good.map((word) => (word === "0.0.0.0:15012" ? "[::]:15012" : word)));
+  assert.ok(!(config instanceof ConfigError));
+  assert.deepEqual(config.listen, { address: "::", port: 15012 });
+});
+
+for (const [argv, flag, fix] of [
+  [["--manifest", "x"], "--manifest", /the flags are --manifests/],
+  [good.slice(2), "--manifests", /add --manifests DIR/],
+  [[...good, "--cert-ttl", "0"], "--cert-ttl", /whole seconds from 1 to 7776000/],
+  [[...good, "--cert-ttl", "1h"], "--cert-ttl", /whole seconds/],
+  [[...good, "--trust-domain", "Cluster Local"], "--trust-domain", /lower-case/],
+  [[...good, "--advertise", "a,b c"], "--advertise", /commas/],
+  [[...good, "--cluster-id"], "--cluster-id", /write --cluster-id NAME/],
+  [[...good, "--data", "e"], "--data", /give it once/],
+  [good.map((word) => (word === "0.0.0.0:15012" ? "15012" : word)), "--listen", /0\.0\.0\.0:15012/],
+  [good.map((word) => (word === "0.0.0.0:15012" ? "::1:15012" : word)), "--listen", /\[::\]:15012/],
+  [good.map((word) => (word === "0.0.0.0:15012" ? "0.0.0.0:99999" : word)), "--listen", /a port/],
+] as const) {
+  test(`a bad ${flag} (${argv.slice(-2).join(" ")}) is named with its fix`, () => {
+    const error = parseFlags(argv);
+    assert.ok(error instanceof ConfigError);
+    assert.equal(error.type.flag, flag);
+    assert.match(error.sentence(), fix);
+    assert.equal(error.sentence().split("\n").length, 1);
+  });
+}
+
+test("the program exits with 2 on a bad flag and says so on standard error", () => {
+  const main = new URL("main.ts", import.meta.url).href;
+  const code = `import(${JSON.stringify(main)}).then(({ main }) => main(["--nonsense"]))`;
+  const { status, stderr, stdout } = spawnSync(process.execPath, ["-e", code], { encoding: "utf8" });
+  assert.equal(status, 2);
+  assert.match(stderr, /--nonsense/);
+  assert.equal(stdout, "");
+});
+
+test("the usage names every flag", () => {
+  for (const flag of good.filter((word) => word.startsWith("--"))) assert.ok(usage().includes(flag));
+});

@@ -1,0 +1,62 @@
+/** What the kernel and an agent itself say of that agent's process: memory, descriptors, tunnels. */
+import { readdirSync, readFileSync } from "node:fs";
+import type { TestLab } from "./mesh-lab.ts";
+
+/** One worker's tunnels in one direction. */
+export interface TunnelCounts {
+  /** Handshakes since the worker began. */
+  readonly handshakes: number;
+  /** Tunnels that stand. */
+  readonly open: number;
+}
+
+export interface WorkerTunnels {
+  readonly worker: number;
+  readonly outbound: TunnelCounts;
+  readonly inbound: TunnelCounts;
+}
+
+interface Dump {
+  readonly workers: { readonly tunnels: readonly WorkerTunnels[] };
+  readonly workloadState: Record<string, { readonly connections: Record<"inbound" | "outbound", readonly unknown[]> }>;
+}
+
+/** Resident memory of a node's agent in bytes, as the kernel counts it. */
+export async function residentBytes(lab: TestLab, node: string): Promise<number> {
+  const status = readFileSync(`${await procFolder(lab, node)}/status`, "utf8");
+  const [, kilobytes = ""] = /^VmRSS:\s+(\d+) kB$/m.exec(status) ?? [];
+  return Number(kilobytes) * 1024;
+}
+
+export async function openDescriptors(lab: TestLab, node: string): Promise<number> {
+  return readdirSync(`${await procFolder(lab, node)}/fd`).length;
+}
+
+/** Each worker's tunnels. */
+export async function tunnelsOf(lab: TestLab, node: string): Promise<readonly WorkerTunnels[]> {
+  return (await lab.askAgent<Dump>(node)).workers.tunnels;
+}
+
+/** Connections that the agent has not closed yet. */
+export async function openConnections(lab: TestLab, node: string): Promise<number> {
+  const { workloadState } = await lab.askAgent<Dump>(node);
+  const pods = Object.values(workloadState);
+  return pods.reduce((sum, { connections }) => sum + connections.inbound.length + connections.outbound.length, 0);
+}
+
+/**
+ * Descriptors that are neither the agent's own nor a pooled tunnel's: what connections that are over must have given back.
+ * Asked together, because the asking takes descriptors, too.
+ */
+export async function descriptorsBesideTunnels(lab: TestLab, node: string): Promise<number> {
+  const tunnels = await tunnelsOf(lab, node);
+  const standing = tunnels.reduce((sum, { outbound, inbound }) => sum + outbound.open + inbound.open, 0);
+  return (await openDescriptors(lab, node)) - standing;
+}
+
+async function procFolder(lab: TestLab, node: string): Promise<string> {
+  const { processes } = await lab.status();
+  const state = processes.find(({ name }) => name === `${node}.agent`)?.state;
+  if (state?.phase !== "running") throw new Error(`the agent of ${node} does not run`);
+  return `/proc/${lab.handle.pid}/root/proc/${state.pid}`;
+}
