@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { after, before, test } from "node:test";
-import { lookAfterUnread } from "./tcp-end.ts";
 import { relayedPath, type RelayedConnection, type RelayedPath } from "../../test/support/relayed-path.ts";
 import { until } from "../../test/support/until.ts";
 
@@ -118,32 +117,6 @@ test("a reader that stalls bounds what is taken from its writer, and another str
   stalled.client.destroy();
   stalled.application.destroy();
   lively.application.end();
-});
-
-test("a client that resets while nobody takes its bytes is noticed, and its reset goes on", async () => {
-  const { client, application, outcomes, relay } = await path.open();
-  application.pause();
-  const block = Buffer.alloc(1 << 20);
-  client.on("error", () => {});
-  while (client.writableLength < 32 << 20) client.write(block);
-  let taken = 0;
-  await until("no more is taken", 10_000, async () => {
-    const before = taken;
-    taken = relay.forward;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    return taken > 0 && before === taken;
-  });
-  const atApplication = observe(application);
-  application.pause();
-  client.resetAndDestroy();
-  await until("the kernel has it and we ask", 5_000, () => {
-    lookAfterUnread();
-    return Promise.race([outcomes, undefined]);
-  });
-  const [outbound] = await outcomes;
-  assert.deepEqual(outbound.kind === "reset" && outbound.by, "first");
-  application.resume();
-  await until("the application sees the reset", 5_000, () => atApplication.end === "ECONNRESET");
 });
 
 test("a relay that is cut resets both applications", async () => {

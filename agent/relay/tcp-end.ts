@@ -6,12 +6,11 @@ import type { ResetWatch } from "./reset-watch.ts";
 
 export class TcpEnd implements ByteEnd {
   readonly socket: Socket;
+  readonly #watch: ResetWatch | undefined;
   listener: EndListener = nobody;
   #pauses: number = pauseReasons.unjoined;
   /** Why nothing more is to be told: a reset of ours, or one that was told. */
   #silenced = false;
-
-  readonly #watch: ResetWatch | undefined;
 
   /** @param socket connected, made with allowHalfOpen, and not read from yet. @param watch hears what Node does not. */
   constructor(socket: Socket, watch?: ResetWatch) {
@@ -48,22 +47,11 @@ export class TcpEnd implements ByteEnd {
   pause(reason: PauseReason): void {
     this.#pauses |= reason;
     this.socket.pause();
-    unread.add(this);
   }
 
   resume(reason: PauseReason): void {
     this.#pauses &= ~reason;
-    if (this.#pauses !== 0) return;
-    unread.delete(this);
-    this.socket.resume();
-  }
-
-  /** @internal asks the kernel what reading would have told. */
-  look(): void {
-    const errno = pendingError(this.socket);
-    if (errno === undefined) return;
-    this.failed(namedError("read", errno));
-    this.socket.destroy();
+    if (this.#pauses === 0) this.socket.resume();
   }
 
   /** Nobody reads from it although it is part of a relay: a reset would go unheard. */
@@ -91,17 +79,6 @@ export class TcpEnd implements ByteEnd {
     this.listener.reset(this, { kind: "tcp", errno: errnoOf(error) ?? "unknown" });
   }
 }
-
-/**
- * Looks after the ends that are paused because nobody takes their bytes: nobody reads from them, so a reset would go unnoticed for
- * as long as the other end stalls. Called about once a second.
- */
-export function lookAfterUnread(): void {
-  for (const end of unread) end.look();
-}
-
-/** This thread's ends that are paused after they were joined. */
-const unread = new Set<TcpEnd>();
 
 const owner = Symbol("owner");
 

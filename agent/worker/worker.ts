@@ -8,7 +8,6 @@ import { originalDestination } from "../../core/linux/original-destination.ts";
 import { closeDescriptor, connectTcp } from "../../core/linux/sockets.ts";
 import type { AccessLog } from "../access-log/access-log.ts";
 import { ConnectionRegistry } from "../connection/registry.ts";
-import { lookAfterUnread } from "../relay/tcp-end.ts";
 import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, WorkerStart } from "../worker-messages.ts";
 import { ResetWatch } from "../relay/reset-watch.ts";
 import { WorkerCertificates } from "./certificates.ts";
@@ -117,7 +116,6 @@ export class DataPlaneWorker {
 
   /** Called about once a second. */
   tick(nowMs: number): void {
-    lookAfterUnread();
     this.#context.resets.tick();
     for (const pod of this.#pods.values()) pod.tick(nowMs);
     for (const pod of this.#leaving) pod.tick(nowMs);
