@@ -19,6 +19,7 @@ interface TestPass {
 interface TestFail {
   readonly name: string;
   readonly file?: string | undefined;
+  readonly skip?: string | boolean | undefined;
   readonly details: { readonly error: Error };
 }
 
@@ -72,17 +73,21 @@ async function runFiles(paths: readonly string[], concurrency: number): Promise<
 }
 
 function passed(data: TestPass): void {
-  const name = `${relative(data.file)}: ${data.name}`;
-  if (data.skip === undefined) {
-    tally.passed++;
-    return say(`ok    ${name} (${Math.round(data.details.duration_ms)} ms)`);
-  }
+  if (data.skip !== undefined) return skipped(data);
+  tally.passed++;
+  say(`ok    ${relative(data.file)}: ${data.name} (${Math.round(data.details.duration_ms)} ms)`);
+}
+
+function skipped(data: TestPass | TestFail): void {
   const reason = typeof data.skip === "string" && data.skip !== "" ? data.skip : "no reason given";
-  tally.skipped.push(`${name} (${reason})`);
-  say(`SKIP  ${name} (${reason})`);
+  const line = `${relative(data.file)}: ${data.name} (${reason})`;
+  tally.skipped.push(line);
+  say(`SKIP  ${line}`);
 }
 
 function failed(data: TestFail): void {
+  // A hook found that there is nothing to test with; what the test's body then did counts for nothing.
+  if (data.skip !== undefined) return skipped(data);
   const failure = data.details.error as Error & { failureType?: string; cause?: unknown };
   // A test that fails only because one inside it failed is counted once, inside.
   if (failure.failureType === "subtestsFailed") return;
