@@ -21,6 +21,8 @@ export class AccessLog {
   readonly #write: (text: string) => boolean;
   #lines: string[] = [];
   #cancelFlush: (() => void) | undefined;
+  /** Nobody read our output the last time: the next attempt is the timer's, not each line's. */
+  #blocked = false;
   /** Lines that were given up because nobody read our output. */
   dropped = 0;
 
@@ -31,6 +33,10 @@ export class AccessLog {
 
   add(record: CloseRecord): void {
     const { clock, worker, node } = this.#options;
+    if (this.#lines.length >= mostLinesKept) {
+      this.dropped += 1;
+      return;
+    }
     const line = {
       level: closeReason(record.reason).level,
       time: new Date(clock.wallMs()).toISOString(),
@@ -41,7 +47,7 @@ export class AccessLog {
       node,
     };
     this.#lines.push(JSON.stringify(line));
-    if (this.#lines.length >= linesPerWrite) return this.flush();
+    if (this.#lines.length >= linesPerWrite && !this.#blocked) return this.flush();
     this.#cancelFlush ??= clock.after(flushWithinMs, () => this.flush());
   }
 
@@ -50,16 +56,9 @@ export class AccessLog {
     this.#cancelFlush?.();
     this.#cancelFlush = undefined;
     if (this.#lines.length === 0) return;
-    if (this.#write(`${this.#lines.join("\n")}\n`)) {
-      this.#lines = [];
-      return;
-    }
-    const excess = this.#lines.length - mostLinesKept;
-    if (excess > 0) {
-      this.#lines.splice(0, excess);
-      this.dropped += excess;
-    }
-    this.#cancelFlush = this.#options.clock.after(flushWithinMs, () => this.flush());
+    this.#blocked = !this.#write(`${this.#lines.join("\n")}\n`);
+    if (this.#blocked) this.#cancelFlush = this.#options.clock.after(flushWithinMs, () => this.flush());
+    else this.#lines = [];
   }
 }
 
@@ -88,4 +87,5 @@ function writeStandardOutput(text: string): boolean {
 
 const linesPerWrite = 64;
 const flushWithinMs = 50;
+/** While nobody reads; what comes after that is counted and dropped. */
 const mostLinesKept = 10_000;

@@ -46,6 +46,7 @@ export class Connection implements RelayOwner {
         return this.#settle(reason, details);
       case "open": {
         const { relay } = this.#state;
+        if (relay.isEnding) return;
         this.#state = { phase: "closing", relay, reason, details };
         return relay.cut();
       }

@@ -40,6 +40,11 @@ export class Relay implements EndListener {
     this.#second.resume(pauseReasons.unjoined);
   }
 
+  /** Somebody has ended it out of order already; both ends are on their way out. */
+  get isEnding(): boolean {
+    return this.#outcome !== undefined;
+  }
+
   /** Ends both at once with a reset: policy, or the end of our patience. */
   cut(): void {
     this.#outcome ??= { kind: "cut" };

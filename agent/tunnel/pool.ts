@@ -169,7 +169,9 @@ export class TunnelPool {
   }
 
   #forgetIfEmpty(key: string, entry: Entry): void {
-    if (entry.tunnels.length === 0 && entry.creating === undefined) this.#entries.delete(key);
+    // A tunnel may outlive its entry: what is there under its key by then is another one's.
+    const isEmpty = entry.tunnels.length === 0 && entry.creating === undefined;
+    if (isEmpty && this.#entries.get(key) === entry) this.#entries.delete(key);
   }
 }
 

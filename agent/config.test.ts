@@ -1,0 +1,95 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ConfigError, parseConfig, parseDuration, type AgentConfig } from "./config.ts";
+
+function config(env: Record<string, string>, cores = 8): AgentConfig {
+  const parsed = parseConfig(env, cores);
+  assert.ok(!(parsed instanceof ConfigError), "refused");
+  return parsed;
+}
+
+test("without any variable the agent has the field's defaults", () => {
+  const parsed = config({});
+  assert.equal(parsed.xds.address, "https://istiod.istio-system.svc:15012");
+  assert.equal(parsed.ca.rootCa, "./var/run/secrets/istio/root-cert.pem");
+  assert.equal(parsed.authToken, "./var/run/secrets/tokens/istio-token");
+  assert.equal(parsed.zdsSocket, "/var/run/ztunnel/ztunnel.sock");
+  assert.equal(parsed.clusterId, "Kubernetes");
+  assert.equal(parsed.packetMark, 1337);
+  assert.equal(parsed.secretTtlSeconds, 86_400);
+  assert.equal(parsed.poolIdleReleaseMs, 300_000);
+  assert.equal(parsed.terminationDeadlineMs, 5_000);
+  assert.deepEqual(parsed.keepAlive, { idleSeconds: 180, intervalSeconds: 180, probes: 9 });
+  assert.equal(parsed.adminSocket, undefined);
+});
+
+test("a number, a share and nothing say how many workers there are", () => {
+  const rows: [string | undefined, number, number][] = [
+    ["3", 8, 3],
+    ["0", 8, 8],
+    ["25%", 8, 2],
+    ["30%", 8, 3],
+    ["1%", 8, 1],
+    [undefined, 8, 2],
+    [undefined, 64, 16],
+    [undefined, 1, 2],
+  ];
+  for (const [text, cores, workers] of rows) {
+    assert.equal(config(text === undefined ? {} : { ZTUNNEL_WORKER_THREADS: text }, cores).workers, workers, text);
+  }
+});
+
+test("the deadline of a drain follows the pod's grace period unless it is given", () => {
+  const of = (env: Record<string, string>): number => config(env).terminationDeadlineMs;
+  assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "30" }), 25_000);
+  assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "10" }), 9_000);
+  assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "1" }), 1_000);
+  assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "30", CONNECTION_TERMINATION_DEADLINE: "90s" }), 90_000);
+});
+
+test("a bad value is named together with its fix", () => {
+  const rows: Record<string, string>[] = [
+    { SECRET_TTL: "soon" },
+    { SECRET_TTL: "0s" },
+    { PACKET_MARK: "-1" },
+    { PACKET_MARK: "1e3" },
+    { ZTUNNEL_WORKER_THREADS: "many" },
+    { ZTUNNEL_WORKER_THREADS: "0%" },
+    { IPV6_ENABLED: "perhaps" },
+    { KEEPALIVE_RETRIES: "0" },
+    { PROXY_MODE: "dedicated" },
+  ];
+  for (const env of rows) {
+    const [[variable, value]] = Object.entries(env) as [[string, string]];
+    const parsed = parseConfig(env, 8);
+    assert.ok(parsed instanceof ConfigError, variable);
+    assert.deepEqual([parsed.type.variable, parsed.type.value], [variable, value]);
+    assert.match(parsed.sentence(), new RegExp(`^ambientd agent: ${variable}=${value} is .+: .+`));
+  }
+});
+
+test("headers and metadata are taken from their prefixes; the later name of the cluster wins", () => {
+  const parsed = config({
+    XDS_HEADER_tenant: "a",
+    CA_HEADER_tenant: "b",
+    ISTIO_META_region: "north",
+    CLUSTER_ID: "one",
+    ISTIO_META_CLUSTER_ID: "two",
+    ALT_CA_HOSTNAME: "ca.example",
+  });
+  assert.deepEqual(parsed.xds.headers, { tenant: "a" });
+  assert.deepEqual(parsed.ca.headers, { tenant: "b" });
+  assert.deepEqual(parsed.ca.serverNames, ["ca.example"]);
+  assert.equal(parsed.metadata["region"], "north");
+  assert.equal(parsed.clusterId, "two");
+});
+
+test("durations are read as they are written in the field", () => {
+  assert.equal(parseDuration("24h"), 86_400_000);
+  assert.equal(parseDuration("1h30m"), 5_400_000);
+  assert.equal(parseDuration("1.5s"), 1_500);
+  assert.equal(parseDuration("500ms"), 500);
+  for (const text of ["", "5", "5 m", "m", "-1s", "1d", "0s", "99999999999999999h"]) {
+    assert.equal(parseDuration(text), undefined, text);
+  }
+});
