@@ -1,6 +1,7 @@
 /** What the kernel and an agent itself say of that agent's process: memory, descriptors, tunnels. */
 import { readdirSync, readFileSync } from "node:fs";
 import type { TestLab } from "./mesh-lab.ts";
+import { until } from "./until.ts";
 
 /** One worker's tunnels in one direction. */
 export interface TunnelCounts {
@@ -37,11 +38,17 @@ export async function tunnelsOf(lab: TestLab, node: string): Promise<readonly Wo
   return (await lab.askAgent<Dump>(node)).workers.tunnels;
 }
 
-/** Connections that the agent has not closed yet. */
-export async function openConnections(lab: TestLab, node: string): Promise<number> {
-  const { workloadState } = await lab.askAgent<Dump>(node);
-  const pods = Object.values(workloadState);
-  return pods.reduce((sum, { connections }) => sum + connections.inbound.length + connections.outbound.length, 0);
+/** Resolves when the agent has closed every connection; names one that it has not. */
+export async function allClosed(lab: TestLab, node: string): Promise<void> {
+  await until(`the agent of ${node} has closed what is over`, 15_000, async () => {
+    const { workloadState } = await lab.askAgent<Dump>(node);
+    const open = Object.values(workloadState).flatMap(({ connections: { inbound, outbound } }) => [
+      ...inbound,
+      ...outbound,
+    ]);
+    if (open.length > 0) throw new Error(`${open.length} are open, the first is ${JSON.stringify(open[0])}`);
+    return true;
+  });
 }
 
 /**

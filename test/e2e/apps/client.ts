@@ -66,7 +66,9 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
   },
   async crowd() {
     const sockets = await Promise.all(Array.from({ length: number }, dial));
-    const echoes = await Promise.all(sockets.map(echoed));
+    // Nobody leaves before the last has been answered.
+    const echoes = await Promise.all(sockets.map(echo));
+    await Promise.all(sockets.map(leave));
     say({ good: echoes.filter(Boolean).length });
   },
   async stall() {
@@ -193,11 +195,20 @@ async function dial(): Promise<Socket> {
 }
 
 async function echoed(socket: Socket): Promise<boolean> {
+  const good = await echo(socket);
+  await leave(socket);
+  return good;
+}
+
+async function echo(socket: Socket): Promise<boolean> {
   socket.write("ping");
   const [chunk] = (await once(socket, "data")) as [Buffer];
+  return chunk.toString() === "ping";
+}
+
+async function leave(socket: Socket): Promise<void> {
   socket.end();
   await once(socket, "close");
-  return chunk.toString() === "ping";
 }
 
 function inputEnd(): Promise<unknown> {

@@ -53,7 +53,7 @@ tcp(9004, (socket) => {
   socket.on("end", () => socket.end(`after your half-close: ${got}`));
 });
 
-tcp(9005, (socket) => socket.once("data", () => socket.resetAndDestroy()));
+tcp(9005, (socket) => socket.once("data", () => socket.resetAndDestroy()).on("end", () => socket.end()));
 
 tcp(9006, (socket) => {
   socket.resume().on("end", () => {
