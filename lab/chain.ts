@@ -1,7 +1,7 @@
 /**
  * The chain of processes that carries a lab, each link of which dies with the one before it:
  *
- *     npm → node (start.ts) → setpriv, then unshare → node (init.ts), PID 1 of its own namespace → everything else
+ *     npm → node (main.ts) → setpriv, then unshare → node (init.ts), PID 1 of its own namespace → everything else
  *
  * The kernel sees to that (PR_SET_PDEATHSIG, unshare --kill-child); where a change of credentials cleared the signal, the
  * lifeline does: a pipe whose other end is ours, and whose end-of-file ends PID 1.

@@ -1,4 +1,5 @@
 /** What `npm start` does: builds the lab, says step by step what it did, and keeps it until it is told to end; or checks it once. */
+import { messageOf } from "../core/base/errors.ts";
 import { dieWithParent } from "../core/linux/process.ts";
 import { runCheck } from "./check/run.ts";
 import { readFlags } from "./flags.ts";
@@ -37,4 +38,11 @@ async function keep(options: LabOptions): Promise<void> {
   if (options.components === undefined) await table.run(lab);
   await lab.ended;
   if (!isAsked) throw new Refused("The lab ended unasked: its first process was killed, or failed (see above).");
+}
+
+if (import.meta.main) {
+  await main(process.argv.slice(2)).catch((thrown: unknown) => {
+    process.stderr.write(`${messageOf(thrown)}\n`);
+    process.exitCode = 2;
+  });
 }

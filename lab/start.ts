@@ -1,7 +1,6 @@
-/** Starting a lab from the host: a library for tests and benches, a program for `npm start`. */
+/** Starting a lab from the host: for `npm start`, tests and benches. */
 import type { ChildProcess } from "node:child_process";
 import { resolve } from "node:path";
-import { messageOf } from "../core/base/errors.ts";
 import type { Families } from "./addresses.ts";
 import { execInPod, type ExecOptions } from "./attach.ts";
 import { startChain } from "./chain.ts";
@@ -132,12 +131,3 @@ function configOf(options: LabOptions): LabConfig {
     ...(certTtlSeconds === undefined ? {} : { certTtlSeconds }),
   };
 }
-
-// No await at the top: main.ts imports this file and waits for it.
-if (import.meta.main)
-  import("./main.ts")
-    .then(({ main }) => main(process.argv.slice(2)))
-    .catch((error: unknown) => {
-      process.stderr.write(`${messageOf(error)}\n`);
-      process.exitCode = 2;
-    });

@@ -46,7 +46,7 @@ after(() => rmSync(folder, { recursive: true }));
 /** Links of the chain, from the top, and how each is found from the lab's PID 1. */
 const links = {
   npm: (init: number) => parentOf(parentOf(parentOf(init))),
-  "node (lab/start.ts)": (init: number) => parentOf(parentOf(init)),
+  "node (lab/main.ts)": (init: number) => parentOf(parentOf(init)),
   unshare: (init: number) => parentOf(init),
   "the lab's PID 1": (init: number) => init,
 } as const;
@@ -61,7 +61,7 @@ for (const [link, find] of Object.entries(links))
     const victim = find(init);
     assert.match(
       commandOf(victim),
-      { npm: /^npm/, "node (lab/start.ts)": /start\.ts/, unshare: /^unshare/ }[link] ?? /init\.ts/,
+      { npm: /^npm/, "node (lab/main.ts)": /main\.ts/, unshare: /^unshare/ }[link] ?? /init\.ts/,
     );
     const killedMs = performance.now();
     process.kill(victim, "SIGKILL");
@@ -90,7 +90,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const)
     const { npm, init, output } = await npmStart(`orderly-${signal}`);
     const [namespaces, youngest] = [namespacesBelow(init), youngestNow()];
     const ended = new Promise((resolve) => npm.once("exit", (code) => resolve(code)));
-    process.kill(links["node (lab/start.ts)"](init), signal);
+    process.kill(links["node (lab/main.ts)"](init), signal);
     assert.equal(await ended, 0, output());
     await untilEmpty(namespaces, youngest);
     assert.deepEqual(hostTraces(), traces);

@@ -51,7 +51,7 @@ function inEmptyFolder(body: (folder: string) => void): void {
 }
 
 function start(before: readonly string[], flags: readonly string[] = []) {
-  const argv = [...before, process.execPath, "lab/start.ts", "--components=", ...flags];
+  const argv = [...before, process.execPath, "lab/main.ts", "--components=", ...flags];
   return spawnSync(argv[0]!, argv.slice(1), { cwd: checkoutRoot, encoding: "utf8", timeout: 30_000 });
 }
 
