@@ -95,10 +95,15 @@ describe("a DENY by principal", () => {
 });
 
 describe("peer authentication", () => {
-  it("STRICT refuses plaintext from outside the mesh; PERMISSIVE, and none at all, accept it", async (t) => {
+  it("STRICT refuses plaintext from outside the mesh, and cuts what is open; PERMISSIVE, and none at all, accept it", async (t) => {
     await becomes(t, "plaintext without one", "plain/client", 200);
 
+    const held = await lab().start("plain/client", "hold", echo);
+    held.send("before");
+    await held.result("an echo in plaintext", ({ event }) => event === "echo");
     await apply(t, "mtls.yaml", peerAuthentication("mesh/default", "STRICT"));
+    await held.result("the cut of an open connection", ({ event, code }) => event === "error" && code === "ECONNRESET");
+    held.end();
     await becomes(t, "plaintext under STRICT", "plain/client", "ECONNRESET");
     assert.equal(await answer("mesh/client"), 200, "mutual TLS goes on");
     const line = await lab().accessLine("node2", "the refusal", ({ reason }) => reason === "POLICY_MTLS_REQUIRED");

@@ -35,6 +35,7 @@ it("certificates are renewed under a client in a loop, and under an open connect
   await held.result("the first echo", ({ event }) => event === "echo");
   const loop = await lab().start("mesh/client", "loop", "http://server.mesh.svc/");
   const before = await serialsHeld();
+  const handshakesBefore = await handshakesOf("node1");
 
   const started = performance.now();
   await until("the second new serial number on port 15008", 5 * 1_000 * ttlSeconds, () => probe.results.length >= 3);
@@ -50,11 +51,15 @@ it("certificates are renewed under a client in a loop, and under an open connect
   for (const client of [probe, held, loop]) client.end();
   await Promise.all([probe.ended, held.ended, loop.ended]);
 
+  const handshakes = (await handshakesOf("node1")) - handshakesBefore;
   const serials = probe.results.map(({ serial }) => serial);
   assert.equal(new Set(serials).size, serials.length, "each is new");
   const lost = loop.results.filter(({ status }) => status !== 200);
   assert.deepEqual(lost, []);
-  t.diagnostic(`${serials.length} serial numbers in ${took} ms; ${loop.results.length} requests, ${lost.length} lost`);
+  assert.ok(handshakes >= 2, `${handshakes} handshakes`);
+  t.diagnostic(
+    `${serials.length} serial numbers in ${took} ms; ${loop.results.length} requests over ${handshakes} handshakes, ${lost.length} lost`,
+  );
 });
 
 /** Serial numbers by node and identity. */
@@ -68,4 +73,10 @@ async function serialsHeld(): Promise<Map<string, string>> {
       if (certChain[0] !== undefined) serials.set(`${node} ${identity}`, certChain[0].serialNumber);
   }
   return serials;
+}
+
+/** Handshakes of client tunnels that a node's agent has made. */
+async function handshakesOf(node: string): Promise<number> {
+  const { workers } = await lab().askAgent<{ workers: { tunnels: { outbound: { handshakes: number } }[] } }>(node);
+  return workers.tunnels.reduce((sum, { outbound }) => sum + outbound.handshakes, 0);
 }
