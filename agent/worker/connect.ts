@@ -1,32 +1,55 @@
 /** connect() inside a pod, as a promise that settles once: the connected socket, or why not. */
 import type { Socket } from "node:net";
-import { namedError } from "../../core/linux/errno.ts";
+import { errnoOf, namedError } from "../../core/linux/errno.ts";
 import { connectFailure, type Failure } from "./socket-errors.ts";
 import type { ConnectRequest, WorkerContext } from "./context.ts";
 
-export function connectFrom(context: WorkerContext, request: ConnectRequest): Promise<Socket | Failure> {
-  return new Promise((resolve) => {
-    const socket = context.connect(request);
-    const settle = (result: Socket | Failure): void => {
-      cancel();
-      socket.removeListener("error", failed);
-      socket.removeListener("connect", connected);
-      resolve(result);
-    };
-    const connected = (): void => settle(socket);
-    const failed = (error: Error): void => settle(connectFailure(error));
-    const cancel = context.clock.after(context.settings.connectDeadlineMs, () => {
-      settle(connectFailure(namedError("connect", "ETIMEDOUT")));
-      socket.on("error", ignore);
-      socket.destroy();
-    });
-    socket.on("connect", connected);
-    socket.on("error", failed);
-  });
+/** @param request `from`: the address to connect from, where it isn't ours. */
+export async function connectFrom(
+  context: WorkerContext,
+  request: Omit<ConnectRequest, "from"> & { readonly from?: string | undefined },
+): Promise<Socket | Failure> {
+  const { from: address, ...rest } = request;
+  if (address === undefined) return settled(await connectOnce(context, rest));
+  for (let attempt = 0; attempt < portsTried; attempt++) {
+    const port = context.sourcePorts.next();
+    const result = await connectOnce(context, { ...rest, from: { address, port } });
+    if (!(result instanceof Error) || !portTaken.has(errnoOf(result) ?? "")) return settled(result);
+  }
+  return settled(await connectOnce(context, { ...rest, from: { address } }));
 }
 
 export function isFailure(result: Socket | Failure): result is Failure {
   return "reason" in result;
 }
 
+function connectOnce(context: WorkerContext, request: ConnectRequest): Promise<Socket | Error> {
+  return new Promise((resolve) => {
+    const socket = context.connect(request);
+    const settle = (result: Socket | Error): void => {
+      cancel();
+      socket.removeListener("error", settle);
+      socket.removeListener("connect", connected);
+      resolve(result);
+    };
+    const connected = (): void => settle(socket);
+    const cancel = context.clock.after(context.settings.connectDeadlineMs, () => {
+      settle(namedError("connect", "ETIMEDOUT"));
+      socket.on("error", ignore);
+      socket.destroy();
+    });
+    socket.on("connect", connected);
+    socket.on("error", settle);
+  });
+}
+
+function settled(result: Socket | Error): Socket | Failure {
+  return result instanceof Error ? connectFailure(result) : result;
+}
+
 function ignore(): void {}
+
+/** Somebody listens there; or a connection to that destination has it. */
+const portTaken: ReadonlySet<string> = new Set(["EADDRINUSE", "EADDRNOTAVAIL"]);
+/** Then the kernel may choose: a full range is likelier than this run of bad luck. */
+const portsTried = 8;

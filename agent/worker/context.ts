@@ -10,6 +10,7 @@ import type { ConnectionHost } from "../connection/connection.ts";
 import type { WorkerCertificates } from "./certificates.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
 import type { WorkerMesh } from "./mesh.ts";
+import type { SourcePorts } from "./source-ports.ts";
 
 export interface WorkerContext {
   readonly settings: WorkerSettings;
@@ -25,6 +26,7 @@ export interface WorkerContext {
   readonly handshakes: { outbound: number; inbound: number };
   /** Where connections report their end. */
   readonly host: ConnectionHost;
+  readonly sourcePorts: SourcePorts;
   /** core/linux/sockets.ts connectTcp; a test without namespaces passes its own. */
   readonly connect: (options: ConnectRequest) => Socket;
   /** Where a captured connection was going; undefined where the kernel can't say. */
@@ -34,8 +36,8 @@ export interface WorkerContext {
 export interface ConnectRequest {
   readonly netns: number | undefined;
   readonly remote: Endpoint;
-  /** The address to connect from, where it isn't ours. */
-  readonly from?: string | undefined;
+  /** Where to connect from, if that isn't ours; without a port the kernel chooses one. */
+  readonly from?: { readonly address: string; readonly port?: number };
 }
 
 /** Plain data: crosses to the worker when it starts. */

@@ -15,6 +15,7 @@ import type { WorkerContext } from "./context.ts";
 import { WorkerMesh } from "./mesh.ts";
 import { ServedPod } from "./pod.ts";
 import { ReadinessServer } from "./readiness-server.ts";
+import { SourcePorts } from "./source-ports.ts";
 
 export interface WorkerModules {
   readonly clock: Clock;
@@ -62,11 +63,12 @@ export class DataPlaneWorker {
       resets: new ResetWatch(),
       handshakes: { outbound: 0, inbound: 0 },
       host: { nowMs: () => clock.nowMs(), closed: (_connection, record) => accessLog.add(record) },
+      sourcePorts: new SourcePorts(systemRandom),
       connect: ({ netns, remote, from }) =>
         connectTcp({
           netns,
           remote,
-          ...(from !== undefined && { local: { address: from }, transparent: true }),
+          ...(from !== undefined && { local: from, transparent: true }),
           ...(settings.packetMark !== undefined && { mark: settings.packetMark }),
           ...(settings.keepAlive && { keepAlive: settings.keepAlive }),
         }),

@@ -167,6 +167,25 @@ test("many connections share one local address and one port range", { skip }, as
   writeSysctl("net/ipv4/ip_local_port_range", "32768 60999", netns);
 });
 
+test("a port of one's choice is shared by connections to different destinations only", { skip }, async () => {
+  serve({ address: "::", port: 8095 });
+  serve({ address: "::", port: 8096 });
+  const from = (port: number, remotePort: number): ReturnType<typeof connectTcp> =>
+    connectTcp({
+      netns,
+      remote: { address: "127.0.0.1", port: remotePort },
+      local: { address: "127.0.0.8", port },
+    });
+  const [first, second] = [from(61_000, 8095), from(61_000, 8096)];
+  await Promise.all([first, second].map((client) => once(client, "connect")));
+  const [taken] = (await once(from(61_000, 8095), "error")) as [NodeJS.ErrnoException];
+  assert.equal(taken.code, "EADDRNOTAVAIL");
+  const [listening] = (await once(from(8096, 8095), "error")) as [Error];
+  assert.match(listening.message, /EADDRINUSE/);
+  first.destroy();
+  second.destroy();
+});
+
 test("two workers share one listener by duplicates of its descriptor", { skip }, async () => {
   const listener = listenTcp({ netns, address: "::", port: 8087 }) as Listener;
   const source = `

@@ -50,7 +50,10 @@ export interface KeepAlive {
 export interface ConnectOptions {
   readonly netns?: number | undefined;
   readonly remote: Endpoint;
-  /** Where to connect from; the port is chosen by the kernel at connect time unless one is given. */
+  /**
+   * Where to connect from; the port is chosen by the kernel at connect time unless one is given. One that is given may be that of another
+   * connection elsewhere: EADDRNOTAVAIL if both go to the same destination, EADDRINUSE if somebody listens there.
+   */
   readonly local?: { readonly address: string; readonly port?: number };
   readonly mark?: number;
   /** The local address isn't one of this namespace: IP_TRANSPARENT and IP_FREEBIND (needs CAP_NET_ADMIN there). */
@@ -153,10 +156,12 @@ function bindLocal(
 ): LinuxError | undefined {
   const where = encodeSocketAddress(local.address, local.port ?? 0);
   if (where === undefined) return new LinuxError({ code: "linux.not-an-address", address: local.address });
-  // The port is then chosen by connect: 4-tuples, not ports, are what there are 64,000 of.
+  // Whether the port is chosen by connect or shared between connections: 4-tuples, not ports, are what there are 64,000 of.
   const failure =
     (transparent ? makeTransparent(fd, ipv6) : undefined) ??
-    (local.port === undefined ? setOption(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1) : undefined);
+    (local.port === undefined
+      ? setOption(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+      : setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1));
   if (failure !== undefined) return failure;
   return libc.bind(fd, where, where.length) === 0 ? undefined : lastError("bind", local.address);
 }

@@ -61,6 +61,14 @@ for (const family of [4, 6] as const) {
   });
 }
 
+test("2,000 connections at once from outside the mesh all talk: ours to the application take no port of theirs", async (t) => {
+  const started = performance.now();
+  const far = endpointText(await lab().addressOf("shop/far"), 9000);
+  const [result] = await lab().client("outside/visitor", "crowd", far, 2_000);
+  t.diagnostic(`2,000 connections in ${Math.round(performance.now() - started)} ms`);
+  assert.deepEqual(result, { good: 2_000 });
+});
+
 test("curl is served like any other client", { skip: withoutCurl() }, async () => {
   for (const family of [4, 6] as const) {
     const url = `http://${host(await lab().vipOf("shop/far", family))}/curl`;

@@ -87,7 +87,7 @@ export class LoopbackMesh {
               port: tunnel ?? remote.port,
               allowHalfOpen: true,
               noDelay: true,
-              localAddress: from ?? this.#addresses[netns ?? -1],
+              localAddress: from?.address ?? this.#addresses[netns ?? -1],
             });
           },
           originalDestination: (socket) => this.#targets.get(socket.localPort ?? 0)?.shift(),
