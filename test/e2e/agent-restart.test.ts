@@ -26,10 +26,59 @@ describe("an agent killed -9 under a looping client", () => {
   it("on the server's node serves its pods again from the daemon's snapshot, and nothing leaks meanwhile", (t) =>
     survives(t, "node2"));
 
+  it("and without control refuses rather than leaks, until control is back", async (t) => {
+    await lab().sniff("node1", marker);
+    const loop = await lab().start("mesh/client", "loop", url);
+    await loop.result("an answer before", ({ status }) => status === 200);
+    await lab().act("control", "stop", "SIGKILL");
+    await lab().signal("node1.agent", "SIGKILL");
+    const before = loop.results.length;
+    await loop.result("a refusal by the new agent, which knows no workload", ({ error, ms }) => {
+      return error !== undefined && Number(ms) > 1_000;
+    });
+    const back = Date.now();
+    await lab().act("control", "cont");
+    const served = await loop.result("an answer with control back", ({ status }) => status === 200, before);
+    loop.end();
+    await loop.ended;
+    const seen = await markersOn("node1");
+    t.diagnostic(`served ${Number(served["at"]) - back} ms after control was started; ${seen} markers on the link`);
+    assert.equal(seen, 0);
+  });
+
   it("is watched by a sniffer that would have seen it", async () => {
     await lab().sniff("node1", marker);
     await lab().client("plain/client", "get", url);
     await until("the marker, from outside the mesh", 10_000, async () => (await markersOn("node1")) > 0);
+  });
+});
+
+describe("a node daemon killed -9", () => {
+  it("leaves its pods served and captured, and open connections open, and takes them up again", async (t) => {
+    await lab().sniff("node2", marker);
+    const held = await lab().start("mesh/client", "hold", "server.mesh.svc:9000");
+    held.send("before");
+    await held.result("an echo", ({ event }) => event === "echo");
+    const loop = await lab().start("mesh/client", "loop", url);
+    await loop.result("an answer before", ({ status }) => status === 200);
+    const daemonLines = (await logOf("node2.cni")).length;
+
+    await lab().signal("node2.cni", "SIGKILL");
+    const connected = await until("the agent is back at the new daemon", 25_000, async () =>
+      (await logOf("node2.cni")).slice(daemonLines).find(({ message }) => message === "an agent connected"),
+    );
+    assert.ok(Number(connected["pods"]) >= 1, "it knows the pod again");
+    const count = loop.results.length;
+    await until("twenty more answers", 10_000, () => loop.results.length >= count + 20);
+    held.send("after");
+    await until("an echo after", 10_000, () => held.results.filter(({ event }) => event === "echo").length === 2);
+    for (const client of [held, loop]) client.end();
+    await Promise.all([held.ended, loop.ended]);
+    const failed = loop.results.filter(({ status }) => status !== 200);
+    assert.deepEqual(failed, []);
+    const seen = await markersOn("node2");
+    t.diagnostic(`${loop.results.length} requests, ${failed.length} failed; ${seen} markers on the link`);
+    assert.equal(seen, 0);
   });
 });
 
