@@ -1,5 +1,6 @@
 /** What control says to whom; and what goes on without it. */
 import assert from "node:assert/strict";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { describe, it } from "node:test";
 import { decodeAddress } from "../../core/protocol/wds/address.ts";
 import { WdsError } from "../../core/protocol/wds/wds-error.ts";
@@ -53,6 +54,34 @@ describe("control answers", () => {
     const stream = await lab().askControl("plain/probe1", "stream", "--token", "none");
     assert.deepEqual([stream["answer"], stream["code"]], ["refused", "UNAUTHENTICATED"]);
     const certificate = await lab().askControl("plain/probe1", "certificate", identityOf("client"), "--token", "none");
+    assert.deepEqual([certificate["answer"], certificate["code"]], ["refused", "UNAUTHENTICATED"]);
+  });
+
+  it("with a token for each node that only its owner can read, in Kubernetes' shape, and none that was changed", async () => {
+    const file = `/proc/${lab().handle.pid}/root/run/lab/tokens/node1/istio-token`;
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+    const [header = "", payload = "", signature = ""] = readFileSync(file, "utf8").trim().split(".");
+    const claims = JSON.parse(Buffer.from(payload, "base64url").toString()) as Record<string, unknown>;
+    assert.deepEqual(claims["aud"], ["istio-ca"]);
+    assert.equal(claims["sub"], "system:serviceaccount:istio-system:ztunnel");
+    const bound = claims["kubernetes.io"] as Record<string, { name: string; uid: string }>;
+    assert.equal(bound["namespace"], "istio-system");
+    assert.equal(bound["node"]?.name, "node1");
+    assert.equal(bound["pod"]?.name, "ztunnel-node1");
+    assert.equal(bound["serviceaccount"]?.name, "ztunnel");
+
+    const changed = JSON.stringify({ ...claims, "kubernetes.io": { ...bound, node: { name: "node2", uid: "" } } });
+    const forged = [header, Buffer.from(changed).toString("base64url"), signature].join(".");
+    writeFileSync(`/proc/${lab().handle.pid}/root/run/lab/nodes/node1/forged-token`, forged, { mode: 0o600 });
+    const stream = await lab().askControl("plain/probe1", "stream", "--token", "/run/forged-token");
+    assert.deepEqual([stream["answer"], stream["code"]], ["refused", "UNAUTHENTICATED"]);
+    const certificate = await lab().askControl(
+      "plain/probe1",
+      "certificate",
+      identityOf("server"),
+      "--token",
+      "/run/forged-token",
+    );
     assert.deepEqual([certificate["answer"], certificate["code"]], ["refused", "UNAUTHENTICATED"]);
   });
 
