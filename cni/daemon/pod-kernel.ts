@@ -14,7 +14,7 @@ import { CniError } from "./errors.ts";
 import { readDrift, readTruth } from "./kernel-truth.ts";
 import type { PodNamespaces } from "./pod-namespaces.ts";
 import type { PodKernel } from "./reconcile.ts";
-import { bearsCapture, enrolRules, podRouting, releaseRules, removeRules } from "./rules.ts";
+import { capturedConnections, enrolRules, podRouting, releaseRules, removeRules } from "./rules.ts";
 
 export class NamespaceKernel implements PodKernel {
   readonly #namespaces: PodNamespaces;
@@ -67,8 +67,9 @@ export class NamespaceKernel implements PodKernel {
       const failure = (await applyTransaction(netns, removeRules())) ?? (await removeRouting(netns));
       // Enrolled anew, a connection that runs by then must not inherit what such an entry says. A kernel that can't be told
       // so lets them expire, within two minutes.
-      if (failure === undefined) forgetConnections(netns, bearsCapture);
-      return failure;
+      if (failure !== undefined) return failure;
+      for (const [filter, chosen] of capturedConnections()) forgetConnections(netns, filter, chosen);
+      return undefined;
     });
     // A namespace that isn't there holds nothing.
     return removed?.type.code === "cni.netns-missing" ? undefined : removed;

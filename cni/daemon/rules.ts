@@ -11,7 +11,7 @@ import {
   type Rule,
   type Table,
 } from "../../core/linux/nftables/model.ts";
-import type { TrackedConnection } from "../../core/linux/conntrack.ts";
+import type { ConnectionFilter, TrackedConnection } from "../../core/linux/conntrack.ts";
 import type { MarkRule } from "../../core/linux/netlink/rules.ts";
 import type { RouteOptions } from "../../core/linux/netlink/routes.ts";
 
@@ -67,12 +67,17 @@ export function removeRules(): NftOperation[] {
 }
 
 /**
- * Whether the kernel translates this connection, or routes its answers, as our rules said while they were there: it would go on doing so to another
- * one between the same ports.
+ * The connections that the kernel translates, or routes the answers of, as our rules said while they were there: it would go on doing so to others
+ * that come to run between the same ports.
  */
-export function bearsCapture({ original, reply, mark }: TrackedConnection): boolean {
-  const redirected = reply.source.port !== original.destination.port && redirectPorts.has(reply.source.port);
-  return redirected || (mark & inboundMark.mask) === inboundMark.value;
+export function capturedConnections(): (readonly [ConnectionFilter, (one: TrackedConnection) => boolean])[] {
+  const isRedirected = ({ original, reply }: TrackedConnection): boolean =>
+    reply.source.port !== original.destination.port && redirectPorts.has(reply.source.port);
+  const isMarked = ({ mark }: TrackedConnection): boolean => (mark & inboundMark.mask) === inboundMark.value;
+  return [
+    [{ destinationTranslated: true }, isRedirected],
+    [{ mark: inboundMark }, isMarked],
+  ];
 }
 
 /** Packets of proxied inbound connections are delivered here whatever address they bear: to the agent's transparent sockets. */

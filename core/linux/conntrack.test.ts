@@ -44,7 +44,10 @@ test(
         }
       assert.deepEqual(seen(netns), ["127.0.0.1 7000", "127.0.0.1 80 by 7000", "::1 7000", "::1 80 by 7000"]);
 
-      assert.equal(forgetConnections(netns, isTranslated), undefined);
+      assert.equal((listConnections(netns, { destinationTranslated: true }) as unknown[]).length, 2);
+      assert.deepEqual(listConnections(netns, { mark: { value: 7, mask: 0xff } }), []);
+
+      assert.equal(forgetConnections(netns, {}, isTranslated), undefined);
       assert.deepEqual(seen(netns), ["127.0.0.1 7000", "::1 7000"]);
     } finally {
       server.close();

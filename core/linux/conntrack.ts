@@ -5,7 +5,7 @@
 import type { Endpoint } from "../base/ip.ts";
 import { formatIp } from "../base/ip.ts";
 import { LinuxError } from "./errno.ts";
-import { attribute, nested, parseAttributes } from "./netlink-attributes.ts";
+import { attribute, nested, parseAttributes, uint32NetworkAttribute } from "./netlink-attributes.ts";
 import {
   exchange,
   netlinkMessage,
@@ -33,9 +33,20 @@ export interface Tuple {
   readonly destination: Endpoint;
 }
 
+/** What the kernel itself sorts out, so that a crowded table need not be read whole. An old kernel doesn't, and tells everything. */
+export interface ConnectionFilter {
+  /** Connections whose mark, under `mask`, is this. */
+  readonly mark?: { readonly value: number; readonly mask: number };
+  /** Connections whose destination was changed: redirects are among them. */
+  readonly destinationTranslated?: true;
+}
+
 /** What the kernel tracks in that namespace. */
-export function listConnections(netns: number | undefined): TrackedConnection[] | LinuxError {
-  const entries = dump(netns);
+export function listConnections(
+  netns: number | undefined,
+  filter: ConnectionFilter = {},
+): TrackedConnection[] | LinuxError {
+  const entries = dump(netns, filter);
   return entries instanceof LinuxError ? entries : entries.map(({ connection }) => connection);
 }
 
@@ -45,9 +56,10 @@ export function listConnections(netns: number | undefined): TrackedConnection[] 
  */
 export function forgetConnections(
   netns: number | undefined,
+  filter: ConnectionFilter,
   chosen: (connection: TrackedConnection) => boolean,
 ): LinuxError | undefined {
-  const entries = dump(netns);
+  const entries = dump(netns, filter);
   if (entries instanceof LinuxError) return entries;
   const requests = entries.filter(({ connection }) => chosen(connection)).map(({ answer }) => deletion(answer));
   for (let at = 0; at < requests.length; at += requestsPerSend) {
@@ -67,8 +79,23 @@ interface Entry {
   readonly connection: TrackedConnection;
 }
 
-function dump(netns: number | undefined): Entry[] | LinuxError {
-  const answers = exchange(netns, message(IPCTNL_MSG_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, anyFamily, []));
+function dump(netns: number | undefined, { mark, destinationTranslated }: ConnectionFilter): Entry[] | LinuxError {
+  const pairs: (readonly [number, number])[] = [
+    ...(mark === undefined
+      ? []
+      : ([
+          [CTA_MARK, mark.value],
+          [CTA_MARK_MASK, mark.mask],
+        ] as const)),
+    ...(destinationTranslated
+      ? ([
+          [CTA_STATUS, IPS_DST_NAT],
+          [CTA_STATUS_MASK, IPS_DST_NAT],
+        ] as const)
+      : []),
+  ];
+  const wanted = pairs.map(([type, value]) => uint32NetworkAttribute(type, value));
+  const answers = exchange(netns, message(IPCTNL_MSG_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, anyFamily, wanted));
   if (answers instanceof LinuxError) return answers;
   const refused = answers.find(({ type }) => type === NLMSG_ERROR);
   if (refused !== undefined) return verdictError("conntrack list", verdictOf(refused), "");
@@ -129,9 +156,13 @@ const anyFamily = 0;
 
 const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_REPLY = 2;
+const CTA_STATUS = 3;
 const CTA_MARK = 8;
 const CTA_ID = 12;
 const CTA_ZONE = 18;
+const CTA_MARK_MASK = 21;
+const CTA_STATUS_MASK = 26;
+const IPS_DST_NAT = 1 << 5;
 const CTA_TUPLE_IP = 1;
 const CTA_TUPLE_PROTO = 2;
 const CTA_IP_V4_SRC = 1;
