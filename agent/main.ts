@@ -87,9 +87,9 @@ class Agent {
       {
         clock: systemClock,
         log,
-        workerCount: () => this.#workers.count,
+        workers: () => this.#workers.serving,
         broadcast: (message) => this.#workers.broadcast(message),
-        serve: (deliveryFor) => this.#workers.serve(deliveryFor),
+        serve: (worker, pod) => this.#workers.serve(worker, pod),
         onChange: () => this.#podsChanged(),
       },
     );

@@ -21,10 +21,11 @@ export class PodError extends TypedError<
 export interface PodsModules {
   readonly clock: Clock;
   readonly log: Log;
-  readonly workerCount: () => number;
+  /** Indexes of the workers that serve; one that joins later gets `deliveries()`. */
+  readonly workers: () => readonly number[];
   readonly broadcast: (message: ToWorker) => void;
-  /** Hands each worker its own copy. */
-  readonly serve: (deliveryFor: (index: number) => PodDelivery) => void;
+  /** Hands a worker its own copy. */
+  readonly serve: (worker: number, pod: PodDelivery) => void;
   /** The set of pods has changed. */
   readonly onChange: () => void;
 }
@@ -131,7 +132,7 @@ export class Pods {
       closeListeners(state.listeners);
       if (state.phase === "opening") state.settle(new PodError({ code: "pods.replaced", uid }));
       const { promise, resolve } = Promise.withResolvers<void>();
-      const workers = indexes(this.#modules.workerCount());
+      const workers = this.#modules.workers();
       const leaving = { pod, accepting: new Set(workers), busy: new Set(workers), closed: promise, settle: resolve };
       this.#leaving.set(uid, [...(this.#leaving.get(uid) ?? []), leaving]);
       this.#modules.broadcast({ kind: "leave", uid, lingerMs: this.#settings.lingerMs });
@@ -209,19 +210,19 @@ export class Pods {
     if (this.#pods.get(uid) !== pod) return new PodError({ code: "pods.replaced", uid });
     const listeners = this.#listen(pod);
     if (listeners instanceof PodError) return this.#keepPending(pod, listeners);
-    const copies: PodDelivery[] = [];
-    for (let index = 0; index < this.#modules.workerCount(); index++) {
+    const copies = new Map<number, PodDelivery>();
+    for (const worker of this.#modules.workers()) {
       const copy = deliveryOf(pod, listeners);
       if (copy instanceof LinuxError) {
-        for (const { descriptors } of copies) closeListeners(descriptors);
+        for (const { descriptors } of copies.values()) closeListeners(descriptors);
         closeListeners(listeners);
         return this.#keepPending(pod, new PodError({ code: "pods.worker", uid, reason: copy.message }));
       }
-      copies.push(copy);
+      copies.set(worker, copy);
     }
     return new Promise((settle) => {
       pod.state = { phase: "opening", listeners, settle, missing: new Set(copies.keys()) };
-      this.#modules.serve((index) => copies[index] as PodDelivery);
+      for (const [worker, copy] of copies) this.#modules.serve(worker, copy);
     });
   }
 
@@ -331,10 +332,6 @@ function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxErr
 
 function closeListeners({ outbound, plaintext, hbone }: PodDescriptors): void {
   [outbound, plaintext, hbone].forEach(closeDescriptor);
-}
-
-function indexes(count: number): number[] {
-  return Array.from({ length: count }, (_, index) => index);
 }
 
 function sameNamespace(one: number, other: number): boolean {

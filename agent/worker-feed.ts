@@ -16,6 +16,7 @@ export class WorkerFeed {
   readonly #queue: Queued[] = [];
   readonly #underWay = new Map<number, Queued>();
   #sequence = 0;
+  #stopped = false;
 
   constructor(send: (message: ToWorker) => void) {
     this.#send = send;
@@ -40,7 +41,12 @@ export class WorkerFeed {
     this.#fill();
   }
 
-  /** The worker is gone. @returns who waits for it. */
+  /** The worker is gone: what is pushed from now on waits for `abandon`. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Gives the queue up. @returns who waits for it: to be called when the worker's successor has been fed with everything. */
   abandon(): (() => void)[] {
     const all = [...this.#underWay.values(), ...this.#queue];
     this.#underWay.clear();
@@ -49,7 +55,7 @@ export class WorkerFeed {
   }
 
   #fill(): void {
-    while (this.#underWay.size < mostUnderWay) {
+    while (!this.#stopped && this.#underWay.size < mostUnderWay) {
       const next = this.#queue.shift();
       if (next === undefined) return;
       this.#sequence += 1;

@@ -33,6 +33,8 @@ interface Slot {
   readonly index: number;
   worker: Worker;
   feed: WorkerFeed;
+  /** `gone`: dead, its successor not started; `starting`: not fed yet, it gets everything at once when it is. */
+  phase: "starting" | "serving" | "gone";
   /** Restarts so far. */
   losses: number;
 }
@@ -55,16 +57,22 @@ export class Workers {
     const started: Promise<void>[] = [];
     for (let index = 0; index < this.#options.count; index++) {
       const { worker, running } = this.#spawn(index);
-      const slot: Slot = { index, worker, feed: this.#feedOf(worker), losses: 0 };
+      const slot: Slot = { index, worker, feed: this.#feedOf(worker), phase: "starting", losses: 0 };
       this.#slots.push(slot);
       this.#watch(slot);
-      started.push(running);
+      // Nothing is known yet, so there is nothing to be fed with.
+      started.push(running.then(() => void (slot.phase = "serving")));
     }
     await Promise.all(started);
   }
 
   get count(): number {
     return this.#slots.length;
+  }
+
+  /** Indexes of those that can be given pods now. The others are given all of them once they have been fed. */
+  get serving(): number[] {
+    return this.#slots.filter(({ phase }) => phase === "serving").map(({ index }) => index);
   }
 
   /** How often a worker has been replaced. */
@@ -81,11 +89,9 @@ export class Workers {
     for (const { worker } of this.#slots) worker.postMessage(message);
   }
 
-  /** @param deliveryFor makes the copy for the worker of that index. */
-  serve(deliveryFor: (index: number) => PodDelivery): void {
-    for (const { worker, index } of this.#slots) {
-      worker.postMessage({ kind: "serve", pod: deliveryFor(index) } satisfies ToWorker);
-    }
+  /** @param index of a worker that serves. */
+  serve(index: number, pod: PodDelivery): void {
+    this.#slots[index]?.worker.postMessage({ kind: "serve", pod } satisfies ToWorker);
   }
 
   /** What every worker holds, in the order of their indexes; one that is too busy to answer within two seconds is left out. */
@@ -144,17 +150,20 @@ export class Workers {
   #replace(slot: Slot, code: number): void {
     const { log, clock } = this.#options;
     slot.losses += 1;
+    slot.phase = "gone";
+    slot.feed.stop();
     const pauseMs = this.#backoff.next();
     log.error(
       { worker: slot.index, code, pauseMs: Math.round(pauseMs) },
       "a worker ended and is replaced; the others go on",
     );
-    // Whoever waits for the dead one waits for its successor: that one begins with everything.
-    const waiting = slot.feed.abandon();
     this.#options.onLost(slot.index);
     clock.after(pauseMs, () => {
       if (this.#closing) return;
+      // Whoever waits for the dead one waits for its successor: that one begins with everything.
+      const waiting = slot.feed.abandon();
       const { worker, running } = this.#spawn(slot.index);
+      slot.phase = "starting";
       slot.worker = worker;
       slot.feed = this.#feedOf(worker);
       this.#watch(slot);
@@ -162,12 +171,15 @@ export class Workers {
     });
   }
 
-  async #welcome(slot: Slot, waiting: (() => void)[]): Promise<void> {
+  async #welcome(slot: Slot, waiting: readonly (() => void)[]): Promise<void> {
     const { snapshot, greeting, deliveries, clock } = this.#options;
     const { worker } = slot;
     for (const message of greeting()) worker.postMessage(message);
     await slot.feed.push(snapshot());
     for (const settle of waiting) settle();
+    // It may have died while it was being fed.
+    if (slot.worker !== worker || slot.phase !== "starting") return;
+    slot.phase = "serving";
     for (const pod of deliveries()) worker.postMessage({ kind: "serve", pod } satisfies ToWorker);
     clock.after(steadyMs, () => {
       if (slot.worker === worker) this.#backoff.reset();

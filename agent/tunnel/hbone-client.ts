@@ -36,6 +36,7 @@ class Handshake {
   readonly #cancelDeadline: () => void;
   #phase: "tcp" | "tls" | "settled" = "tcp";
   #peerIdentity = "";
+  #tls: TLSSocket | undefined;
 
   constructor(options: ClientTunnelOptions, settle: (result: ClientTunnel | TunnelError) => void) {
     this.#options = options;
@@ -74,6 +75,7 @@ class Handshake {
         return undefined;
       },
     });
+    this.#tls = tls;
     tls.on("error", (error: Error) => this.#fail(handshakeError(error)));
     tls.once("secureConnect", () => this.#secured(tls));
   }
@@ -96,7 +98,8 @@ class Handshake {
     if (this.#phase === "settled") return;
     this.#phase = "settled";
     this.#cancelDeadline();
-    this.#options.socket.destroy();
+    // Not the socket beneath, once there is one above: destroying it within TLS's own callbacks crashes Node 24.
+    (this.#tls ?? this.#options.socket).destroy();
     this.#settle(error);
   }
 }

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { systemClock } from "../core/base/clock.ts";
+import { silentLog } from "../core/base/log.ts";
+import type { MeshUpdate } from "../core/decision/mesh-state.ts";
+import { setUp } from "../core/linux/netlink/links.ts";
+import { LinuxError } from "../core/linux/errno.ts";
+import { duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
+import { pod } from "../test/support/mesh.ts";
+import { enterNamespaces } from "../test/support/namespaced.ts";
+import { until } from "../test/support/until.ts";
+import type { FromWorker, PodDelivery } from "./worker-messages.ts";
+import { Workers } from "./workers.ts";
+
+const skip = enterNamespaces() ?? false;
+const heard: [number, FromWorker][] = [];
+const lost: number[] = [];
+const mesh: MeshUpdate[] = [{ workloads: [pod("shop/web", "127.0.0.1")] }];
+const sockets = new Map<string, number>();
+let fed = 0;
+
+const workers = new Workers({
+  count: 2,
+  readinessPort: 15_021,
+  settings: {
+    network: "",
+    node: "node1",
+    packetMark: undefined,
+    keepAlive: undefined,
+    connectDeadlineMs: 1_000,
+    workloadDeadlineMs: 1_000,
+    poolIdleReleaseMs: 300_000,
+    responseBaggage: true,
+  },
+  clock: systemClock,
+  log: silentLog,
+  snapshot: () => {
+    fed += 1;
+    return mesh;
+  },
+  greeting: () => [{ kind: "gates", gates: [{ name: "proxy" }] }],
+  deliveries: () => [delivery("pod-1")],
+  onMessage: (message, index) => heard.push([index, message]),
+  onLost: (index) => lost.push(index),
+});
+after(() => workers.terminate());
+
+test("readiness is answered by a worker: 500 with the reasons, then 200", { skip }, async () => {
+  await setUp("lo");
+  await workers.start();
+  workers.broadcast({
+    kind: "gates",
+    gates: [{ name: "state manager", pending: "control is away" }, { name: "proxy" }],
+  });
+  await until("the gates are there", 5_000, async () => (await ready()).includes("control is away"));
+  assert.equal(await ready(), "500 not ready, pending: state manager (control is away)");
+  workers.broadcast({ kind: "gates", gates: [{ name: "state manager" }, { name: "proxy" }] });
+  await until("it is ready", 5_000, async () => (await ready()) === "200 ready");
+  assert.equal((await fetch("http://127.0.0.1:15021/healthz/ready", { method: "POST" })).status, 405);
+});
+
+test("an update has reached every worker when it is done", { skip }, async () => {
+  await workers.apply(Array.from({ length: 200 }, (_, i) => ({ workloads: [pod(`shop/w${i}`, `10.0.0.${i}`)] })));
+});
+
+test(
+  "a worker that fails is replaced and fed from the beginning; the other one notices nothing",
+  { skip },
+  async () => {
+    // What the first worker is given is none: our own bug, in the worker's eyes.
+    workers.serve(0, undefined as unknown as PodDelivery);
+    workers.serve(1, delivery("pod-1"));
+    await until("the first one is lost", 5_000, () => lost.length === 1);
+    assert.deepEqual(workers.serving, [1]);
+    const meanwhile = workers.apply([{ workloads: [pod("shop/late", "10.0.1.1")] }]);
+    await until("its successor serves", 10_000, () =>
+      heard.some(([index, { kind }]) => index === 0 && kind === "pod-serving"),
+    );
+    await meanwhile;
+    assert.deepEqual(lost, [0]);
+    assert.equal(workers.losses, 1);
+    assert.equal(fed, 1);
+    assert.ok(heard.some(([index, message]) => index === 1 && message.kind === "pod-serving"));
+    assert.equal((await workers.dump()).length, 2);
+    await until("readiness is back", 5_000, async () => (await ready()) === "200 ready");
+  },
+);
+
+function delivery(uid: string): PodDelivery {
+  const copy = (port: number): number => {
+    const key = `${port}`;
+    const known = sockets.get(key);
+    if (known === undefined) {
+      const listener = listenTcp({ address: "127.0.0.1", port });
+      assert.ok(!(listener instanceof LinuxError));
+      sockets.set(key, listener.fd);
+    }
+    const fd = duplicateDescriptor(sockets.get(key) ?? -1);
+    assert.ok(typeof fd === "number");
+    return fd;
+  };
+  return {
+    uid,
+    info: { name: "web", namespace: "shop", serviceAccount: "web" },
+    netns: undefined,
+    transparent: false,
+    descriptors: { outbound: copy(15_001), plaintext: copy(15_006), hbone: copy(15_008) },
+  };
+}
+
+async function ready(): Promise<string> {
+  try {
+    const response = await fetch("http://127.0.0.1:15021/healthz/ready");
+    return `${response.status} ${(await response.text()).trim()}`;
+  } catch {
+    return "no answer";
+  }
+}
