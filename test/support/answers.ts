@@ -7,6 +7,8 @@ export interface Asked {
   readonly status?: number;
   readonly error?: string;
   readonly ms: number;
+  /** When it was over (Unix ms). */
+  readonly at: number;
   /** The client's own port. */
   readonly local: number;
   /** What test/e2e/apps/server.ts saw. */
