@@ -16,7 +16,7 @@ import type { IncomingStream } from "../tunnel/hbone-server.ts";
 import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
-import { localOf } from "./outbound.ts";
+import { localOf } from "./socket-ends.ts";
 import type { ServedPod } from "./pod.ts";
 import type { Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";

@@ -6,7 +6,7 @@ import type { Connection } from "../connection/connection.ts";
 import { TcpEnd } from "../relay/tcp-end.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
-import { localOf, peerOf } from "./outbound.ts";
+import { localOf, peerOf } from "./socket-ends.ts";
 import type { ServedPod } from "./pod.ts";
 import type { Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";

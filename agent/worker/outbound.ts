@@ -3,7 +3,7 @@
  * say it goes, and then bytes. Nothing is read from the application before there is somewhere to put it.
  */
 import type { Socket } from "node:net";
-import { canonicalIp, isLoopback, type Endpoint } from "../../core/base/ip.ts";
+import { isLoopback, type Endpoint } from "../../core/base/ip.ts";
 import { closeReason } from "../../core/decision/close-reasons.ts";
 import { isOwnPort } from "../../core/decision/own-ports.ts";
 import { decideOutbound, type HboneRoute, type OutboundDecision } from "../../core/decision/route.ts";
@@ -20,6 +20,7 @@ import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
 import type { ServedPod } from "./pod.ts";
+import { localOf, peerOf } from "./socket-ends.ts";
 import { tunnelFailure, type Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
 
@@ -190,21 +191,6 @@ function isWorthAFreshTunnel({ type }: TunnelError): boolean {
 function isOurs(source: MeshWorkload, client: Endpoint, target: Endpoint): boolean {
   const { address } = target;
   return isLoopback(address) || address === client.address || source.addresses.includes(address);
-}
-
-/** The TCP peer; undefined once the socket is gone. */
-export function peerOf(socket: Socket): Endpoint | undefined {
-  return endpointOf(socket.remoteAddress, socket.remotePort);
-}
-
-/** Our own end. */
-export function localOf(socket: Socket): Endpoint | undefined {
-  return endpointOf(socket.localAddress, socket.localPort);
-}
-
-function endpointOf(text: string | undefined, port: number | undefined): Endpoint | undefined {
-  const address = text === undefined ? undefined : canonicalIp(text);
-  return address === undefined || port === undefined ? undefined : { address, port };
 }
 
 function failure(reason: Failure["reason"], detail?: string): Failure {
