@@ -112,12 +112,13 @@ export class ServedPod {
   /**
    * The pod leaves the mesh, or the node. What is queued is accepted, then nothing more is; what is open goes on to its own end.
    * 15008 stays for a moment: peers that have not heard yet still come by tunnel, and the pod is served in both ways meanwhile.
+   * @param onClosed nobody listens any more; said before `onPodGone`.
    */
-  async leave(lingerMs: number): Promise<void> {
+  async leave(lingerMs: number, onClosed: () => void): Promise<void> {
     if (this.#phase !== "serving") return;
     this.#phase = "accepting-the-last";
     await this.#listeners.closeCaptures();
-    if (lingerMs > 0) {
+    if (lingerMs > 0 && !this.#isHurried) {
       await new Promise<void>((resolve) => {
         this.#endLinger = resolve;
         this.#context.clock.after(lingerMs, resolve);
@@ -127,6 +128,7 @@ export class ServedPod {
     this.#phase = "finishing";
     this.#server.retire();
     this.pool.close();
+    onClosed();
     this.#look();
   }
 
@@ -139,9 +141,11 @@ export class ServedPod {
 
   /** Ends the linger of `leave`: the pod comes back and needs its ports. */
   hurry(): void {
+    this.#isHurried = true;
     this.#endLinger?.();
   }
 
+  #isHurried = false;
   #endLinger: (() => void) | undefined;
 
   /** Sees to it that somebody brings the certificate that a handshake waits for. */

@@ -303,6 +303,22 @@ test("a pod that leaves finishes what is open, takes nothing new, and says when 
   own.close();
 });
 
+test(
+  "an idle pod that leaves and is wanted back at once says first that its ports are free, then that it is gone",
+  { skip },
+  async () => {
+    const own = new LoopbackMesh();
+    own.apply({ workloads: [pod("default/wanted", "10.99.0.16")] });
+    const { uid } = await own.serve("default/wanted", "10.99.0.16");
+    own.send({ kind: "leave", uid, lingerMs: 60_000 });
+    own.send({ kind: "hurry", uid });
+    await until("nothing is left", 5_000, () => own.messages.some(({ kind }) => kind === "pod-gone"));
+    const said = own.messages.map(({ kind }) => kind).filter((kind) => kind === "pod-closed" || kind === "pod-gone");
+    assert.deepEqual(said, ["pod-closed", "pod-gone"]);
+    own.close();
+  },
+);
+
 test("an endpoint that fails before a byte was relayed is passed over for another one", { skip }, async () => {
   const own = new LoopbackMesh();
   const good = await application("10.99.0.14", (socket) => socket.pipe(socket));

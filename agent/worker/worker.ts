@@ -167,7 +167,7 @@ export class DataPlaneWorker {
     }
     this.#pods.delete(uid);
     this.#leaving.add(pod);
-    void pod.leave(lingerMs).then(() => this.#modules.send({ kind: "pod-closed", uid }));
+    void pod.leave(lingerMs, () => this.#modules.send({ kind: "pod-closed", uid }));
   }
 
   #gone(pod: ServedPod): void {

@@ -109,6 +109,28 @@ test("joining and leaving again and again fails no request and leaves nothing be
     await until(`nothing of the mesh in ${name}`, 60_000, async () => isNothing(await traces(name)));
 });
 
+test("a namespace that is labelled again while its agents still linger on 15008 is captured again at once", async (t) => {
+  const loop = await lab().start("town/walker", "loop", `http://${endpointText(await lab().vipOf("town/hall"), 80)}/`);
+  await lab().apply("mesh.yaml", ...town(true));
+  await lastRequests(loop, "captured requests", 5, (asked) => !wentDirectly(asked));
+  loop.end();
+  await loop.ended;
+  await lab().apply("mesh.yaml", ...town(false));
+  await until("15008 alone", 20_000, async () => {
+    const { listeners } = await traces("town/walker");
+    return listeners.length > 0 && listeners.every((port) => port === 15_008);
+  });
+  const labelled = performance.now();
+  await lab().apply("mesh.yaml", ...town(true));
+  await until("all three ports", 20_000, async () => {
+    const { listeners, chains } = await traces("town/walker");
+    return chains.length > 0 && listeners.includes(15_001) && listeners.includes(15_008);
+  });
+  t.diagnostic(`served again within ${Math.round(performance.now() - labelled)} ms`);
+  for (const node of ["node1", "node2"])
+    assert.doesNotMatch(await lab().log(`${node}.agent`), /closed by the node daemon/, "an offer went unanswered");
+});
+
 function town(ambient: boolean): Manifest[] {
   return [
     namespace("town", { ambient }),
