@@ -58,12 +58,12 @@ export async function startPlane(
   const account = `${agentAccount.namespace}/${agentAccount.name}`;
   const rules = { trustDomain: config.trustDomain, trustedNodeAccounts: new Set([account]), pods };
   const admission = { reviewer, rules, isReady: () => inSync, clock };
-  const xds = new XdsServer({ ...admission, logs, log: log.child({ scope: "xds" }) });
+  const xds = new XdsServer({ ...admission, logs, log: log.child({ part: "xds" }) });
   const ca = new CertificateService({
     ...admission,
     issuer,
     policy: issuePolicy(config),
-    log: log.child({ scope: "ca" }),
+    log: log.child({ part: "ca" }),
   });
   const names = [...new Set([...config.advertise, ...inClusterNames])];
   const credentials = new ServingCredentials({ issuer, names, clock, log });
@@ -80,7 +80,7 @@ export async function startPlane(
     directory: config.tokens,
     key: tokenKey,
     clock,
-    log: log.child({ scope: "tokens" }),
+    log: log.child({ part: "tokens" }),
   });
   const conditions = new ConditionWriter({ source, writer: "control", clock, log });
   const push = new Debounce({ clock, quietMs: 20, atMostMs: 500, flush: () => xds.push() });
@@ -122,7 +122,7 @@ export async function startPlane(
 }
 
 function openFolders({ manifests, status }: ControlConfig, { clock, log }: PlaneModules): Source {
-  return new DirectorySource({ manifests, status, clock, log: log.child({ scope: "source" }) });
+  return new DirectorySource({ manifests, status, clock, log: log.child({ part: "source" }) });
 }
 
 /** @returns whether anything that agents hold became different. */

@@ -4,7 +4,7 @@ import { systemClock, type Clock } from "../../core/base/clock.ts";
 import { openClientTunnel } from "../../agent/tunnel/hbone-client.ts";
 import { HboneServer, type IncomingStream } from "../../agent/tunnel/hbone-server.ts";
 import { secureContext, type TlsIdentity } from "../../agent/tunnel/tls.ts";
-import type { TunnelError} from "../../agent/tunnel/tunnel.ts";
+import type { TunnelError } from "../../agent/tunnel/tunnel.ts";
 import { type ClientTunnel, type StreamOpener, type TunnelStream } from "../../agent/tunnel/tunnel.ts";
 import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
 import { identityOf, testIdentity, testRoot } from "./identities.ts";
