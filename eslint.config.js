@@ -35,15 +35,20 @@ const everyRoom = [
   "bin",
 ];
 
-/** The pattern that a relative import of `target` matches, however deep the importing file lies. */
-const into = (target) => `^(\\.{1,2}/)+${target.replace("core/", "(core/)?")}/`;
+/** The pattern that a relative import of `target` from `room` matches, however deep the importing file lies. */
+function into(target, room) {
+  const [parent, name] = target.includes("/") ? target.split("/") : [undefined, target];
+  // Rooms under one roof reach each other without naming it.
+  const path = parent === undefined ? name : room.startsWith(`${parent}/`) ? `(${parent}/)?${name}` : target;
+  return `^(\\.{1,2}/)+${path}/`;
+}
 
 function barred(room) {
   const allowed = [room, ...rooms[room]];
   return everyRoom
     .filter((other) => !allowed.some((prefix) => other === prefix || other.startsWith(`${prefix}/`)))
     .map((other) => ({
-      regex: into(other),
+      regex: into(other, room),
       message: `${room} may not import ${other}: see the floors in ARCHITECTURE.md`,
     }));
 }
