@@ -8,6 +8,7 @@ import { errnoOf } from "../../core/linux/errno.ts";
 import { HboneError } from "../../core/protocol/hbone/hbone-error.ts";
 import type { Headers } from "../../core/protocol/hbone/request.ts";
 import { parseConnectResponse } from "../../core/protocol/hbone/response.ts";
+import { BlockedWrite } from "./blocked-write.ts";
 import { HboneStream, resetWithoutEnd, type StreamHost } from "./hbone-stream.ts";
 import { Keepalive } from "./keepalive.ts";
 import { alpn, checkServerIdentity, handshakeError } from "./tls.ts";
@@ -110,6 +111,7 @@ class HboneClient implements ClientTunnel, StreamHost {
   changed: (() => void) | undefined;
   readonly #session: ClientHttp2Session;
   readonly #keepalive: Keepalive;
+  readonly #blockedWrite: BlockedWrite;
   readonly #clock: Clock;
   readonly #deadlineMs: number;
   #phase: TunnelPhase = "open";
@@ -141,18 +143,24 @@ class HboneClient implements ClientTunnel, StreamHost {
       },
     });
     this.#keepalive = new Keepalive(this.#session, this.bornMs);
+    this.#blockedWrite = new BlockedWrite(options.socket, clock);
     this.#session.once("connect", () => this.#session.setLocalWindowSize(tunnelLimits.connectionWindow));
     this.#session.on("remoteSettings", () => this.changed?.());
     this.#session.on("goaway", () => this.retire());
     this.#session.on("error", (error) => this.#lose(messageOf(error), "tunnel.protocol-error"));
     this.#session.once("close", () => {
       this.#lose("session closed");
+      this.#blockedWrite.close();
       tls.destroySoon();
     });
   }
 
   get isLost(): boolean {
     return this.#lost !== undefined;
+  }
+
+  wrote(): void {
+    this.#blockedWrite.wrote();
   }
 
   get phase(): TunnelPhase {
@@ -220,6 +228,7 @@ class HboneClient implements ClientTunnel, StreamHost {
   }
 
   tick(nowMs: number): void {
+    this.#blockedWrite.look();
     if (this.#phase === "closed" || this.#keepalive.tick(nowMs)) return;
     this.#lost = new TunnelError({ code: "tunnel.unresponsive" });
     this.destroy();

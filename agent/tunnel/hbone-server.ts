@@ -9,6 +9,7 @@ import type { Clock } from "../../core/base/clock.ts";
 import { canonicalIp, type Endpoint } from "../../core/base/ip.ts";
 import type { Headers } from "../../core/protocol/hbone/request.ts";
 import type { Identity } from "../../core/protocol/spiffe/identity.ts";
+import { BlockedWrite } from "./blocked-write.ts";
 import { HboneStream, type StreamHost } from "./hbone-stream.ts";
 import { Keepalive } from "./keepalive.ts";
 import { alpn, checkClient, handshakeError, secureOptions, type TlsIdentity } from "./tls.ts";
@@ -219,6 +220,7 @@ class Handshake {
 class ServerTunnel implements StreamHost {
   readonly #session: ServerHttp2Session;
   readonly #keepalive: Keepalive;
+  readonly #blockedWrite: BlockedWrite;
   #lost = false;
 
   constructor(
@@ -246,6 +248,7 @@ class ServerTunnel implements StreamHost {
     });
     this.#session.setLocalWindowSize(tunnelLimits.connectionWindow);
     this.#keepalive = new Keepalive(this.#session, options.clock.nowMs());
+    this.#blockedWrite = new BlockedWrite(handshake.socket, options.clock);
     handshake.awaitPreface();
     this.#session.once("remoteSettings", () => handshake.done());
     this.#session.on("stream", (stream, headers) => {
@@ -254,6 +257,7 @@ class ServerTunnel implements StreamHost {
     this.#session.on("error", () => (this.#lost = true));
     this.#session.once("close", () => {
       this.#lost = true;
+      this.#blockedWrite.close();
       tls.destroySoon();
       onClosed();
     });
@@ -261,6 +265,10 @@ class ServerTunnel implements StreamHost {
 
   get isLost(): boolean {
     return this.#lost;
+  }
+
+  wrote(): void {
+    this.#blockedWrite.wrote();
   }
 
   retire(): void {
@@ -273,6 +281,7 @@ class ServerTunnel implements StreamHost {
   }
 
   tick(nowMs: number): void {
+    this.#blockedWrite.look();
     if (!this.#keepalive.tick(nowMs)) this.destroy();
   }
 }

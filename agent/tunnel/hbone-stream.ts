@@ -11,6 +11,8 @@ import type { TunnelStream } from "./tunnel.ts";
 export interface StreamHost {
   /** Whether the connection beneath has gone. */
   readonly isLost: boolean;
+  /** Bytes are on their way into the connection. */
+  wrote(): void;
 }
 
 export class HboneStream implements TunnelStream {
@@ -43,7 +45,9 @@ export class HboneStream implements TunnelStream {
 
   write(chunk: Uint8Array): boolean {
     // A closed stream is about to say so; what is written to it meanwhile has nowhere to go.
-    return this.#stream.destroyed || this.#stream.closed || this.#stream.write(chunk);
+    if (this.#stream.destroyed || this.#stream.closed) return true;
+    this.#host.wrote();
+    return this.#stream.write(chunk);
   }
 
   end(): void {

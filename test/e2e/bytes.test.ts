@@ -32,6 +32,22 @@ for (const server of ["far", "near"] as const) {
     await assertWhole(t, got, bytes, ms);
   });
 
+  test(
+    `8 times 32 MiB ${where} and back at the same time arrive whole`,
+    { timeout: watchdogMs(gibibyte / 2) },
+    async (t) => {
+      const each = gibibyte / 32;
+      const target = `${await lab().vipOf(`shop/${server}`)}:9000`;
+      const [results, ms] = await timed(() => lab().client<Received>("shop/alice", "mirror", target, each));
+      t.diagnostic(`${Math.round(ms)} ms: ${((8 * each * 8) / ms / 1e6).toFixed(2)} Gbit/s each way`);
+      const whole = { bytes: each, sha256: await expectedHash(each) };
+      assert.deepEqual(
+        results,
+        Array.from({ length: 8 }, () => whole),
+      );
+    },
+  );
+
   for (const family of [4, 6] as const) {
     const at = async (port: number): Promise<string> => {
       const address = await lab().addressOf(`shop/${server}`, family);

@@ -2,10 +2,11 @@
  * What the tests run inside a pod: `client.ts WHAT TARGET [NUMBER]`; every result is one JSON line on standard output.
  *
  * get URL [times] · loop URL (until input ends; a line a request) · hold HOST:PORT (an echo a line of input, until input ends) · upload HOST:PORT
- * BYTES · download HOST:PORT BYTES · sequence HOST:PORT N (N connections one after another) · crowd HOST:PORT N (N at once) · stall HOST:PORT
- * BYTES (offers bytes to one who reads nothing, while input is open; then resets) · deaf HOST:PORT BYTES (asks for bytes and reads none while input
- * is open; then resets) · converse HOST:PORT N (N echoing connections until input ends) · half HOST:PORT · reset HOST:PORT (is reset) · abort
- * HOST:PORT (resets) · finish-and-abort HOST:PORT (half-closes, then resets) · breakage HOST:PORT N (N connections, each broken in one of many ways)
+ * BYTES · download HOST:PORT BYTES · mirror HOST:PORT BYTES (8 connections at once, each sends so many and gets them back) · sequence HOST:PORT N
+ * (N connections one after another) · crowd HOST:PORT N (N at once) · stall HOST:PORT BYTES (offers bytes to one who reads nothing, while input is
+ * open; then resets) · deaf HOST:PORT BYTES (asks for bytes and reads none while input is open; then resets) · converse HOST:PORT N (N echoing
+ * connections until input ends) · half HOST:PORT · reset HOST:PORT (is reset) · abort HOST:PORT (resets) · finish-and-abort HOST:PORT (half-closes,
+ * then resets) · breakage HOST:PORT N (N connections, each broken in one of many ways)
  */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -58,6 +59,20 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
     socket.end(`${number}\n`);
     await once(socket, "end");
     say({ bytes, sha256: hash.digest("hex") });
+  },
+  async mirror() {
+    const one = async (): Promise<object> => {
+      const socket = await dial();
+      const hash = createHash("sha256");
+      let bytes = 0;
+      socket.on("data", (chunk) => {
+        hash.update(chunk);
+        bytes += chunk.length;
+      });
+      await Promise.all([pipeline(pattern(number), socket), once(socket, "end")]);
+      return { bytes, sha256: hash.digest("hex") };
+    };
+    for (const result of await Promise.all(Array.from({ length: 8 }, one))) say(result);
   },
   async sequence() {
     let good = 0;
