@@ -68,7 +68,9 @@ test("a request is not judged before the far agent has spoken", () => {
   assert.equal(outcome([attempt({ status: undefined, error: "ECONNRESET" })], 100), undefined);
 });
 
-test("a request that no agent tunnelled is plaintext", () => {
+test("a request that no agent tunnelled is plaintext: at once where the server saw the client's own end, else when agents would have spoken", () => {
+  assert.equal(outcome([attempt({ local: "10.244.1.2:5000" }), served], 0), "plaintext");
+  assert.equal(outcome([attempt(), served], 100), undefined);
   assert.equal(outcome([attempt(), served]), "plaintext");
 });
 
