@@ -47,16 +47,22 @@ const chosen = files.filter((file) => wanted.length === 0 || wanted.some((part) 
 const endToEnd = chosen.filter((file) => file.startsWith("test/e2e/"));
 await runFiles(
   chosen.filter((file) => !endToEnd.includes(file)),
-  2,
+  { concurrency: 2, timeout: 180_000 },
 );
 // One after another: each builds a lab of its own and measures it.
-await runFiles(endToEnd, 1);
+await runFiles(endToEnd, { concurrency: 1, timeout: 600_000 });
 
 report();
 
-async function runFiles(paths: readonly string[], concurrency: number): Promise<void> {
+/** @property timeout milliseconds: a watchdog over a whole file, ten times what the slowest takes. */
+interface Pace {
+  readonly concurrency: number;
+  readonly timeout: number;
+}
+
+async function runFiles(paths: readonly string[], pace: Pace): Promise<void> {
   if (paths.length === 0) return;
-  const stream = run({ files: [...paths], concurrency, timeout: 900_000, forceExit: true });
+  const stream = run({ files: [...paths], ...pace, forceExit: true });
   const isFile = (name: string): boolean => paths.some((path) => name.endsWith(path));
   stream.on("test:stdout", ({ message }) => process.stdout.write(message));
   stream.on("test:stderr", ({ message }) => process.stdout.write(message));
