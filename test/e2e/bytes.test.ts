@@ -68,10 +68,11 @@ for (const server of ["far", "near"] as const) {
 
     test(`a client's reset arrives at its server as a reset, IPv${family} ${where}`, async () => {
       const before = (await errorsAt(server, 9000)).length;
+      const earlier = await tracesTo(await at(9000));
       await lab().client("shop/alice", "abort", await at(9000));
       const error = await until("the server sees the end", 10_000, async () => (await errorsAt(server, 9000))[before]);
       assert.equal(error.code, "ECONNRESET");
-      await ended(server, await at(9000), "CLIENT_RESET", "CLIENT_RESET");
+      await ended(server, await at(9000), "CLIENT_RESET", "CLIENT_RESET", earlier);
     });
 
     test(`a reset after a half-close arrives while the server still answers, IPv${family} ${where}`, async () => {
@@ -135,12 +136,24 @@ async function errorsAt(server: string, port: number): Promise<ServerEvent[]> {
   return lines.map((line) => JSON.parse(line) as ServerEvent).filter((e) => e.event === "error" && e.port === port);
 }
 
-/** Both agents' lines of the one connection to that pod's port: why it ended. */
-async function ended(server: string, target: string, outbound: string, inbound: string): Promise<void> {
+/** Of the connections to that pod's port that have ended so far. */
+async function tracesTo(target: string): Promise<Set<string>> {
+  const records = await lab().accessLog("node1");
+  return new Set(records.filter((record) => record["dst.hbone_addr"] === target).map(({ trace }) => trace));
+}
+
+/** Both agents' lines of the one connection to that pod's port that is not among the earlier ones: why it ended. */
+async function ended(
+  server: string,
+  target: string,
+  outbound: string,
+  inbound: string,
+  earlier: ReadonlySet<string> = new Set(),
+): Promise<void> {
   const out = await lab().accessLine(
     "node1",
     `outbound to ${target}`,
-    (record) => record.direction === "outbound" && record["dst.hbone_addr"] === target,
+    (record) => record.direction === "outbound" && record["dst.hbone_addr"] === target && !earlier.has(record.trace),
   );
   const node = server === "far" ? "node2" : "node1";
   const into = await lab().accessLine(
