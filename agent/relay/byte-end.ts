@@ -4,7 +4,7 @@
  */
 
 export interface ByteEnd {
-  /** Who hears of this end; set before the first resume. */
+  /** Who hears of this end; set before the first resume, which also tells what was lost meanwhile. */
   listener: EndListener;
   /** False: hold back until `drained`. After a reset bytes go nowhere. */
   write(chunk: Uint8Array): boolean;
@@ -43,7 +43,7 @@ export const pauseReasons = {
   full: 2,
 } as const;
 
-/** Before an end has an owner: nothing can have been read by then. */
+/** Before an end has an owner: nothing can have been read by then, but it may have been lost. */
 export const nobody: EndListener = {
   data() {},
   ended() {},

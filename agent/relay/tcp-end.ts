@@ -11,6 +11,8 @@ export class TcpEnd implements ByteEnd {
   #pauses: number = pauseReasons.unjoined;
   /** Why nothing more is to be told: a reset of ours, or one that was told. */
   #silenced = false;
+  /** What happened while nobody was there to be told. */
+  #unheard: { error: Error | undefined; closed: boolean } = { error: undefined, closed: false };
 
   /** @param socket connected, made with allowHalfOpen, and not read from yet. @param watch hears what Node does not. */
   constructor(socket: Socket, watch?: ResetWatch) {
@@ -51,6 +53,7 @@ export class TcpEnd implements ByteEnd {
 
   resume(reason: PauseReason): void {
     this.#pauses &= ~reason;
+    if (reason === pauseReasons.unjoined) this.#tellUnheard();
     if (this.#pauses === 0) this.socket.resume();
   }
 
@@ -69,14 +72,23 @@ export class TcpEnd implements ByteEnd {
   /** @internal for the handlers below. */
   closed(): void {
     this.#watch?.remove(this);
-    this.listener.closed(this);
+    if (this.listener === nobody) this.#unheard.closed = true;
+    else this.listener.closed(this);
   }
 
   /** @internal for the handlers below. */
   failed(error: Error): void {
-    if (this.#silenced) return;
+    if (this.listener === nobody) this.#unheard.error ??= error;
+    if (this.#silenced || this.listener === nobody) return;
     this.#silenced = true;
     this.listener.reset(this, { kind: "tcp", errno: errnoOf(error) ?? "unknown" });
+  }
+
+  #tellUnheard(): void {
+    const { error, closed } = this.#unheard;
+    this.#unheard = { error: undefined, closed: false };
+    if (error !== undefined || closed) this.failed(error ?? namedError("read", "ECONNRESET"));
+    if (closed) this.listener.closed(this);
   }
 }
 

@@ -22,6 +22,8 @@ export class HboneStream implements TunnelStream {
   #pauses: number = pauseReasons.unjoined;
   #readEnd: "open" | "ended" | "truncated" = "open";
   #resetByUs = false;
+  /** It closed while nobody was there to be told: a 200 and a reset may arrive in one breath. */
+  #closedUnheard = false;
 
   constructor(stream: Http2Stream, host: StreamHost) {
     this.#stream = stream;
@@ -67,6 +69,7 @@ export class HboneStream implements TunnelStream {
 
   resume(reason: PauseReason): void {
     this.#pauses &= ~reason;
+    if (reason === pauseReasons.unjoined && this.#closedUnheard) return this.streamClosed();
     if (this.#pauses === 0) this.#stream.resume();
   }
 
@@ -82,6 +85,10 @@ export class HboneStream implements TunnelStream {
 
   /** @internal the stream is gone from the session. */
   streamClosed(): void {
+    if (this.listener === nobody) {
+      this.#closedUnheard = true;
+      return;
+    }
     const { rstCode, writableFinished } = this.#stream;
     const orderly = this.#readEnd === "ended" && writableFinished && rstCode === constants.NGHTTP2_NO_ERROR;
     if (!orderly && !this.#resetByUs) this.listener.reset(this, this.#cause());
