@@ -1,15 +1,32 @@
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { test } from "node:test";
+import type { TLSSocket } from "node:tls";
 import { ManualClock } from "../../core/base/clock.ts";
-import { relayedPath, type RelayedConnection } from "../../test/support/relayed-path.ts";
+import { relayedPath, type RelayedConnection, type RelayedPath } from "../../test/support/relayed-path.ts";
+import { until } from "../../test/support/until.ts";
 import { BlockedWrite } from "./blocked-write.ts";
 
 /** A socket of which only the kernel's side is there. */
-function standing(): { handle: FakeHandle; clock: ManualClock; write: BlockedWrite } {
+function standing(): { handle: FakeHandle; tls: FakeTls; clock: ManualClock; write: BlockedWrite } {
   const handle = new FakeHandle();
   const clock = new ManualClock();
-  return { handle, clock, write: new BlockedWrite({ _handle: handle, destroyed: false } as unknown as Socket, clock) };
+  const tls = new FakeTls();
+  const sockets = {
+    session: tls.session,
+    tls: tls as unknown as TLSSocket,
+    socket: { _handle: handle } as unknown as Socket,
+  };
+  return { handle, tls, clock, write: new BlockedWrite(sockets, clock) };
+}
+
+class FakeTls {
+  readonly session = { destroyed: false };
+  readonly _handle = { writeQueueSize: 0 };
+  destroyed = false;
+  destroy(): void {
+    this.destroyed = true;
+  }
 }
 
 class FakeHandle {
@@ -74,6 +91,30 @@ test("a peer that sends beyond its window while it takes nothing is not read fro
   assert.equal(handle.asked.at(-1), "stop");
 });
 
+test("a write that TLS holds and TCP knows nothing of makes the socket read on", () => {
+  const { handle, tls, clock, write } = standing();
+  tls._handle.writeQueueSize = 70;
+  handle.bytesWritten = 1_000;
+  write.wrote();
+  clock.advance(twoLooksMs);
+  assert.deepEqual(handle.asked, ["start"]);
+});
+
+test("the socket of a destroyed session goes at the next tick, or half a second after we destroyed it", () => {
+  for (const [tick, ms] of [
+    [true, 0],
+    [false, 501],
+  ] as const) {
+    const { tls, clock, write } = standing();
+    tls.session.destroyed = true;
+    if (tick) write.tick();
+    else write.destroyed();
+    assert.equal(tls.destroyed, tick);
+    clock.advance(ms);
+    assert.equal(tls.destroyed, true);
+  }
+});
+
 test("the looks end a second after the last write, and the keepalive's go on", () => {
   const { handle, clock, write } = standing();
   write.wrote();
@@ -81,8 +122,8 @@ test("the looks end a second after the last write, and the keepalive's go on", (
   handle.bytesWritten = handle.writeQueueSize = 1_000;
   clock.advance(2_000);
   assert.deepEqual(handle.asked, []);
-  write.look();
-  write.look();
+  write.tick();
+  write.tick();
   assert.deepEqual(handle.asked, ["start"]);
 });
 
@@ -111,3 +152,35 @@ test(
     await path.close();
   },
 );
+
+const deaths: Readonly<Record<string, (path: RelayedPath) => void>> = {
+  "by its client": (path) => path.tunnel.destroy(),
+  "by its server": (path) => path.server.hbone.destroy(),
+  "by a reset beneath it": (path) => path.server.resetConnections(),
+};
+
+for (const [how, destroy] of Object.entries(deaths)) {
+  test(
+    `a tunnel that is destroyed ${how} while both sides write ends all that is in it`,
+    { timeout: 30_000 },
+    async () => {
+      const path = await relayedPath();
+      const connections: RelayedConnection[] = [];
+      while (connections.length < 8) connections.push(await path.open());
+      for (const { client, application } of connections) {
+        application.pipe(application).on("error", () => {});
+        client.on("error", () => {}).resume();
+        const pump = (): void => {
+          while (!client.destroyed && client.write(Buffer.alloc(mebibyte)));
+        };
+        client.on("drain", pump);
+        pump();
+      }
+      await until("bytes flow", 10_000, () => connections.every(({ relay }) => relay.backward > mebibyte));
+      destroy(path);
+      const outcomes = await Promise.all(connections.map((connection) => connection.outcomes));
+      assert.deepEqual(new Set(outcomes.flat().map(({ kind }) => kind)), new Set(["reset"]));
+      await path.close();
+    },
+  );
+}

@@ -143,7 +143,7 @@ class HboneClient implements ClientTunnel, StreamHost {
       },
     });
     this.#keepalive = new Keepalive(this.#session, this.bornMs);
-    this.#blockedWrite = new BlockedWrite(options.socket, clock);
+    this.#blockedWrite = new BlockedWrite({ session: this.#session, tls, socket: options.socket }, clock);
     this.#session.once("connect", () => this.#session.setLocalWindowSize(tunnelLimits.connectionWindow));
     this.#session.on("remoteSettings", () => this.changed?.());
     this.#session.on("goaway", () => this.retire());
@@ -225,10 +225,11 @@ class HboneClient implements ClientTunnel, StreamHost {
   destroy(): void {
     this.#lose("destroyed by us");
     this.#session.destroy();
+    this.#blockedWrite.destroyed();
   }
 
   tick(nowMs: number): void {
-    this.#blockedWrite.look();
+    this.#blockedWrite.tick();
     if (this.#phase === "closed" || this.#keepalive.tick(nowMs)) return;
     this.#lost = new TunnelError({ code: "tunnel.unresponsive" });
     this.destroy();

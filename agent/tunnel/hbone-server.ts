@@ -248,7 +248,7 @@ class ServerTunnel implements StreamHost {
     });
     this.#session.setLocalWindowSize(tunnelLimits.connectionWindow);
     this.#keepalive = new Keepalive(this.#session, options.clock.nowMs());
-    this.#blockedWrite = new BlockedWrite(handshake.socket, options.clock);
+    this.#blockedWrite = new BlockedWrite({ session: this.#session, tls, socket: handshake.socket }, options.clock);
     handshake.awaitPreface();
     this.#session.once("remoteSettings", () => handshake.done());
     this.#session.on("stream", (stream, headers) => {
@@ -278,10 +278,11 @@ class ServerTunnel implements StreamHost {
   destroy(): void {
     this.#lost = true;
     this.#session.destroy();
+    this.#blockedWrite.destroyed();
   }
 
   tick(nowMs: number): void {
-    this.#blockedWrite.look();
+    this.#blockedWrite.tick();
     if (!this.#keepalive.tick(nowMs)) this.destroy();
   }
 }

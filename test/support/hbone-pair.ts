@@ -1,5 +1,5 @@
 /** Two halves of HBONE on loopback in one process: a server that hands its streams to the test, and tunnels to it. */
-import { createServer, connect, type AddressInfo, type Server } from "node:net";
+import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
 import { openClientTunnel } from "../../agent/tunnel/hbone-client.ts";
 import { HboneServer, type IncomingStream } from "../../agent/tunnel/hbone-server.ts";
@@ -19,6 +19,8 @@ export interface TestServer {
   readonly hbone: HboneServer;
   readonly refusals: TunnelError[];
   readonly accepted: () => number;
+  /** As if the path were gone: RST on every TCP connection. */
+  readonly resetConnections: () => void;
   readonly close: () => Promise<void>;
 }
 
@@ -31,6 +33,7 @@ export async function startServer(options: {
 }): Promise<TestServer> {
   const refusals: TunnelError[] = [];
   let accepted = 0;
+  const sockets: Socket[] = [];
   const hbone = new HboneServer({
     clock: options.clock ?? systemClock,
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
@@ -41,6 +44,7 @@ export async function startServer(options: {
   else if (options.identity !== undefined) hbone.useIdentity(options.identity);
   const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
     accepted += 1;
+    sockets.push(socket);
     hbone.accept(socket);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -49,6 +53,7 @@ export async function startServer(options: {
     hbone,
     refusals,
     accepted: () => accepted,
+    resetConnections: () => sockets.forEach((socket) => socket.resetAndDestroy()),
     close: async () => {
       hbone.destroy();
       await new Promise((resolve) => server.close(resolve));
