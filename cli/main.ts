@@ -9,6 +9,11 @@ import { exitCodes } from "./exit-codes.ts";
 import { Failure } from "./render/failure.ts";
 
 export async function main(argv: string[]): Promise<void> {
+  // Whoever reads our output may have seen enough: `ambientctl log | head`.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(exitCodes.ok);
+  });
   const program = new Command("ambientctl")
     .description("Ask an ambient mesh what it knows, and why it did what it did")
     .enablePositionalOptions()

@@ -45,7 +45,8 @@ export class LiveTable {
   #show(rows: readonly Row[]): void {
     if (this.#output.isTTY) {
       this.#erase();
-      return this.#draw(renderRows(rows, colours));
+      const { columns, rows: lines } = this.#output;
+      return this.#draw(renderRows(rows, colours, { columns, lines: lines - 1 }));
     }
     const text = renderRows(
       rows.map((row) => ({ ...row, requests: 0 })),
@@ -82,10 +83,11 @@ async function look(lab: LabHandle, follower: LogFollower): Promise<MeshState | 
 function whatToTry(name: string): string {
   return `
 The lab ${name} is up. In a second terminal, try:
-  npx ambientctl lab label namespace outside istio.io/dataplane-mode=ambient    capture those outside, live
-  npx ambientctl lab label namespace outside istio.io/dataplane-mode-           and let them go again
+  npx ambientctl lab label namespace outside istio.io/dataplane-mode=ambient
+      captures those outside, live; with istio.io/dataplane-mode- they go again
   npx ambientctl lab exec shop/client-1 -- curl -s http://server.shop
   npx ambientctl workloads · certificates · log -f
+(with --lab ${name} where other labs run)
 Ctrl-C ends it and leaves nothing behind.
 `;
 }

@@ -27,11 +27,16 @@ export function labelCommand(): Command {
 }
 
 function parseLabel(label: string): Pick<LabelChange, "key" | "value"> {
-  const [, key, value] = /^([^=]+)=(.*)$/.exec(label) ?? [];
-  if (key !== undefined && value !== undefined) return { key, value };
-  if (label.endsWith("-") && label.length > 1) return { key: label.slice(0, -1) };
+  const [, key = "", value] = /^([^=]+)=(.*)$/.exec(label) ?? [];
+  if (value !== undefined && labelKey.test(key) && labelValue.test(value)) return { key, value };
+  const removed = label.endsWith("-") ? label.slice(0, -1) : "";
+  if (labelKey.test(removed)) return { key: removed };
   throw new Failure(`"${label}" is no label.`, "Write key=value to set one, key- to remove it.");
 }
+
+/** As Kubernetes has them: an optional DNS prefix, then a name; up to 63 characters each of name and value. */
+const labelKey = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?$/;
+const labelValue = /^([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?$/;
 
 function scope(kind: string, namespace: string): { namespace?: string } {
   return ["namespace", "node"].includes(kind.toLowerCase()) ? {} : { namespace };

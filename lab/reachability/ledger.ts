@@ -21,6 +21,8 @@ const capacity = 20_000;
 
 export class Ledger {
   readonly #attempts: { readonly attempt: Attempt; readonly heardMs: number }[] = [];
+  /** Requests of each client and target, those that are forgotten by now included. */
+  readonly #counts = new Map<string, number>();
   readonly #served = new Recent<Served>(capacity);
   readonly #outboundBySource = new Recent<CloseRecord>(capacity);
   readonly #inboundByTrace = new Recent<CloseRecord>(capacity);
@@ -31,6 +33,7 @@ export class Ledger {
     switch (fact.kind) {
       case "attempt":
         this.#attempts.push({ attempt: fact.attempt, heardMs: nowMs });
+        this.#counts.set(pairOf(fact.attempt), this.requests(pairOf(fact.attempt)) + 1);
         if (this.#attempts.length > capacity) this.#attempts.splice(0, capacity / 10);
         return;
       case "served":
@@ -41,11 +44,16 @@ export class Ledger {
     }
   }
 
+  /** How often that client asked that target. @param pair `client target`. */
+  requests(pair: string): number {
+    return this.#counts.get(pair) ?? 0;
+  }
+
   /** The requests of each client and target, newest last. */
   observations(): ReadonlyMap<string, readonly Observation[]> {
     const rows = new Map<string, Observation[]>();
     for (const { attempt, heardMs } of this.#attempts) {
-      const key = `${attempt.from} ${attempt.target}`;
+      const key = pairOf(attempt);
       let row = rows.get(key);
       if (row === undefined) rows.set(key, (row = []));
       row.push(this.#observe(attempt, heardMs));
@@ -76,6 +84,10 @@ export class Ledger {
     this.#inboundByTrace.set(record.trace, record);
     if (record.protocol === "tcp") this.#inboundBySource.set(record["src.addr"], record);
   }
+}
+
+function pairOf({ from, target }: Attempt): string {
+  return `${from} ${target}`;
 }
 
 /** A map that forgets what was put in first. */

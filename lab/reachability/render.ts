@@ -16,25 +16,37 @@ export const colours: Paint = {
   quiet: (text) => `\u001b[2m${text}\u001b[0m`,
 };
 
-const headings = ["CLIENT", "TARGET", "REQUESTS", "WHAT HAPPENED", "SERVED BY", "AS DECIDED"];
+const headings = ["CLIENT", "TARGET", "REQUESTS", "AS DECIDED", "WHAT HAPPENED", "SERVED BY"];
 
-export function renderRows(rows: readonly Row[], paint: Paint): string {
+/** What a terminal has room for; a table that wraps or scrolls could not be drawn over. */
+export interface Room {
+  readonly columns: number;
+  readonly lines: number;
+}
+
+const unbounded: Room = { columns: Infinity, lines: Infinity };
+
+export function renderRows(rows: readonly Row[], paint: Paint, room: Room = unbounded): string {
   const lines = rows.map((row) => [
     row.client,
     row.target,
     String(row.requests),
+    verdict(row),
     row.outcome === undefined ? "…" : renderOutcome(row.outcome),
     row.servedBy ?? "",
-    verdict(row),
   ]);
   const widths = headings.map((heading, i) => Math.max(heading.length, ...lines.map((line) => line[i]?.length ?? 0)));
-  const pad = (line: readonly string[]): string =>
-    line
+  const pad = (line: readonly string[]): string => {
+    const text = line
       .map((cell, i) => cell.padEnd(widths[i] ?? 0))
       .join("  ")
       .trimEnd();
+    return text.length <= room.columns ? text : `${text.slice(0, room.columns - 1)}…`;
+  };
   const body = lines.map((line, i) => paintFor(rows[i], paint)(pad(line)));
-  return [paint.quiet(pad(headings)), ...body].map((line) => `${line}\n`).join("");
+  const all = [paint.quiet(pad(headings)), ...body];
+  const fitting = all.length <= room.lines ? all : [...all.slice(0, room.lines - 1), paint.quiet("…")];
+  return fitting.map((line) => `${line}\n`).join("");
 }
 
 function verdict({ asPredicted, predicted }: Row): string {

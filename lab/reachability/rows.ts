@@ -24,8 +24,8 @@ export interface Row {
 
 /** @param mesh undefined while no agent can be asked. @param nowMs monotonic. */
 export function tableRows(ledger: Ledger, mesh: MeshState | undefined, random: Random, nowMs: number): Row[] {
-  return [...ledger.observations().values()]
-    .map((observations) => rowOf(observations, mesh, random, nowMs))
+  return [...ledger.observations()]
+    .map(([pair, observations]) => ({ ...rowOf(observations, mesh, random, nowMs), requests: ledger.requests(pair) }))
     .sort(byName);
 }
 
