@@ -12,7 +12,6 @@ import type { Identity } from "../../core/protocol/spiffe/identity.ts";
 import { BlockedWrite } from "./blocked-write.ts";
 import { HboneStream, type StreamHost } from "./hbone-stream.ts";
 import { Keepalive } from "./keepalive.ts";
-import { ResetBudget } from "./reset-budget.ts";
 import { alpn, checkClient, handshakeError, secureOptions, type TlsIdentity } from "./tls.ts";
 import { tunnelLimits, TunnelError, type TunnelStream } from "./tunnel.ts";
 
@@ -44,7 +43,7 @@ export interface HboneServerOptions {
   readonly onStream: (stream: IncomingStream) => void;
   /** A tunnel has come to be. */
   readonly onOpened?: () => void;
-  /** A tunnel that did not come to be, or whose peer did not deserve it. @param remote undefined where the socket was gone before it could be asked. */
+  /** A tunnel that did not come to be. @param remote undefined where the socket was gone before it could be asked. */
   readonly onRefused: (error: TunnelError, remote: Endpoint | undefined) => void;
   /** A tunnel has gone. */
   readonly onGone?: () => void;
@@ -222,9 +221,6 @@ class ServerTunnel implements StreamHost {
   readonly #session: ServerHttp2Session;
   readonly #keepalive: Keepalive;
   readonly #blockedWrite: BlockedWrite;
-  readonly #resetBudget: ResetBudget;
-  readonly #peer: TunnelPeer;
-  readonly #options: HboneServerOptions;
   #lost = false;
 
   constructor(
@@ -234,9 +230,6 @@ class ServerTunnel implements StreamHost {
     options: HboneServerOptions,
     onClosed: () => void,
   ) {
-    this.#peer = peer;
-    this.#options = options;
-    this.#resetBudget = new ResetBudget(options.clock.nowMs());
     // Before the session's own listeners: a stream that closes asks whether it was its tunnel that went.
     tls.on("error", () => (this.#lost = true));
     tls.once("close", () => {
@@ -246,9 +239,6 @@ class ServerTunnel implements StreamHost {
     this.#session = performServerHandshake(tls, {
       maxSessionMemory: sessionMemoryMiB,
       maxSessionRejectedStreams: 100_000,
-      // As good as none: ResetBudget counts those that matter.
-      streamResetBurst: 1e9,
-      streamResetRate: 1e9,
       settings: {
         initialWindowSize: tunnelLimits.streamWindow,
         maxFrameSize: tunnelLimits.maxFrameSize,
@@ -281,16 +271,6 @@ class ServerTunnel implements StreamHost {
     this.#blockedWrite.wrote();
   }
 
-  /** A stream was taken back before it was answered. */
-  abandoned(): void {
-    const { clock, onRefused } = this.#options;
-    if (this.#lost || this.#resetBudget.spend(clock.nowMs())) return;
-    this.#lost = true;
-    onRefused(new TunnelError({ code: "tunnel.reset-flood" }), this.#peer.remote);
-    this.#session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    this.#blockedWrite.destroyed();
-  }
-
   retire(): void {
     if (!this.#session.closed) this.#session.close();
   }
@@ -312,10 +292,10 @@ class Incoming implements IncomingStream {
   readonly peer: TunnelPeer;
   onAbandoned: (() => void) | undefined;
   readonly #stream: ServerHttp2Stream;
-  readonly #host: ServerTunnel;
+  readonly #host: StreamHost;
   #answered = false;
 
-  constructor(stream: ServerHttp2Stream, headers: Headers, peer: TunnelPeer, host: ServerTunnel) {
+  constructor(stream: ServerHttp2Stream, headers: Headers, peer: TunnelPeer, host: StreamHost) {
     this.#stream = stream;
     this.headers = headers;
     this.peer = peer;
@@ -326,7 +306,6 @@ class Incoming implements IncomingStream {
       if (this.#answered) return;
       this.#answered = true;
       this.onAbandoned?.();
-      host.abandoned();
     });
   }
 

@@ -26,7 +26,6 @@ export class TunnelError extends TypedError<
   | { readonly code: "tunnel.lost"; readonly detail: string }
   | { readonly code: "tunnel.no-room" } // the peer allows no stream
   | { readonly code: "tunnel.protocol-error"; readonly detail: string }
-  | { readonly code: "tunnel.reset-flood" } // the peer took back more streams than any honest one would
   | { readonly code: "tunnel.stream-refused" } // REFUSED_STREAM: certainly not looked at
   | { readonly code: "tunnel.stream-reset"; readonly h2: number } // before the answer
   | { readonly code: "tunnel.answer-timeout"; readonly afterMs: number }

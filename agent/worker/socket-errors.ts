@@ -58,8 +58,6 @@ export function tunnelFailure({ type }: TunnelError): Failure {
       return say("NO_STREAM_CAPACITY");
     case "tunnel.protocol-error":
       return say("H2_ERROR", type.detail);
-    case "tunnel.reset-flood":
-      return say("H2_RESET_FLOOD");
     case "tunnel.stream-refused":
       return say("STREAM_REFUSED");
     case "tunnel.stream-reset":
