@@ -60,11 +60,14 @@ export class HboneStream implements TunnelStream {
     if (this.#stream.destroyed) return;
     this.#resetByUs = true;
     resetWithoutEnd(this.#stream, constants.NGHTTP2_CONNECT_ERROR);
+    // A stream that had ended both ways is over for HTTP/2, and for Node only once its last bytes were read: nobody will.
+    this.#stream.removeListener("data", onData);
+    this.#stream.resume();
   }
 
   pause(reason: PauseReason): void {
     this.#pauses |= reason;
-    this.#stream.pause();
+    if (!this.#resetByUs) this.#stream.pause();
   }
 
   resume(reason: PauseReason): void {
@@ -80,7 +83,7 @@ export class HboneStream implements TunnelStream {
 
   /** @internal everything before the end has been handed over. */
   readEnded(): void {
-    if (this.#readEnd === "ended") this.listener.ended(this);
+    if (this.#readEnd === "ended" && !this.#resetByUs) this.listener.ended(this);
   }
 
   /** @internal the stream is gone from the session. */
