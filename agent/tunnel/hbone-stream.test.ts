@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { openStream, openTunnel, startServer, type TestServer } from "../../test/support/hbone-pair.ts";
 import { until } from "../../test/support/until.ts";
-import { nobody, pauseReasons, type ByteEnd, type EndListener } from "../relay/byte-end.ts";
+import { pauseReasons, type ByteEnd, type EndListener } from "../relay/byte-end.ts";
 import { TunnelError, type ClientTunnel, type TunnelStream } from "./tunnel.ts";
 
 let server: TestServer;
@@ -64,7 +64,7 @@ async function opened(): Promise<TunnelStream> {
 class Told implements EndListener {
   readonly told: string[] = [];
   bytes = 0;
-  drained = nobody.drained;
+  drained(): void {}
 
   data(_from: ByteEnd, chunk: Uint8Array): void {
     this.bytes += chunk.length;
