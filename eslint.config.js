@@ -11,6 +11,7 @@ const rooms = {
   "control/client": ["core"],
   "control/sources": ["core"],
   "control/server": ["core", "control/sources"],
+  "control/release": ["core", "control/sources"],
   agent: ["core", "control/client"],
   waypoint: ["core", "control/client"],
   cni: ["core", "control/sources"],
@@ -27,6 +28,7 @@ const everyRoom = [
   "control/client",
   "control/sources",
   "control/server",
+  "control/release",
   "agent",
   "waypoint",
   "cni",
@@ -74,6 +76,12 @@ const noNetlink = [
       "only core/linux/netlink loads netlink, and never in the agent: its native part ends the process when a worker ends",
   },
 ];
+const noKubernetesClient = [
+  {
+    name: "@kubernetes/client-node",
+    message: "90 MB of memory: only control/sources/kubernetes and cli/clients load it",
+  },
+];
 const noKoffi = [{ name: "koffi", message: "only core/linux calls libc" }];
 
 const floors = Object.keys(rooms).map((room) => {
@@ -87,11 +95,40 @@ const floors = Object.keys(rooms).map((room) => {
     rules: {
       "no-restricted-imports": [
         "error",
-        { paths: [...(pure ? noOutsideWorld : []), ...(linux ? [] : [...noNetlink, ...noKoffi])], patterns },
+        {
+          paths: [
+            ...(pure ? noOutsideWorld : []),
+            ...(linux ? [] : [...noNetlink, ...noKoffi]),
+            ...(room === "control/sources" || room === "cli" ? [] : noKubernetesClient),
+          ],
+          patterns,
+        },
       ],
     },
   };
 });
+
+/** The plugin runs once per pod on machines we know nothing of: it carries no kernel calls, no sources, no daemon. */
+const plugin = {
+  files: ["cni/plugin/**/*.ts"],
+  ignores: ["**/*.test.ts"],
+  rules: {
+    "no-restricted-imports": [
+      "error",
+      {
+        paths: [...noNetlink, ...noKoffi, ...noKubernetesClient, { name: "pino", message: "the plugin starts fast" }],
+        patterns: [
+          ...barred("cni"),
+          ...["core/linux", "core/decision", "control/sources"].map((other) => ({
+            regex: into(other, "cni/plugin"),
+            message: `cni/plugin may not import ${other}: it is one small executable`,
+          })),
+          { regex: "^\\.\\./(daemon|install)/", message: "the plugin meets the daemon on its socket" },
+        ],
+      },
+    ],
+  },
+};
 
 const pureRooms = {
   files: ["core/protocol/**/*.ts", "core/decision/**/*.ts"],
@@ -134,5 +171,6 @@ export default tseslint.config(
     rules: { "@typescript-eslint/no-floating-promises": "off", "@typescript-eslint/no-non-null-assertion": "off" },
   },
   ...floors,
+  plugin,
   pureRooms,
 );

@@ -42,15 +42,19 @@ if (wanted.length === 0) {
   check("types", "tsc", ["-p", "tsconfig.json"]);
 }
 
-const files = globSync("{core,control,agent,waypoint,cni,lab,cli,bin,test}/**/*.test.ts").sort();
+const files = globSync("{core,control,agent,waypoint,cni,lab,cli,bin,deploy,test}/**/*.test.ts").sort();
 const chosen = files.filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)));
 const endToEnd = chosen.filter((file) => file.startsWith("test/e2e/"));
+const onCluster = chosen.filter((file) => file.startsWith("test/cluster/"));
 await runFiles(
-  chosen.filter((file) => !endToEnd.includes(file)),
+  chosen.filter((file) => !endToEnd.includes(file) && !onCluster.includes(file)),
   { concurrency: 2, timeout: 180_000 },
 );
 // One after another: each builds a lab of its own and measures it.
 await runFiles(endToEnd, { concurrency: 1, timeout: 600_000 });
+// One after another on one cluster, which the first of them starts; the first time, its parts are built before.
+await runFiles(onCluster, { concurrency: 1, timeout: 2_400_000 });
+if (onCluster.length > 0) spawnSync(process.execPath, ["test/cluster/main.ts", "down"], { stdio: "ignore" });
 
 report();
 

@@ -23,6 +23,11 @@ const refused: readonly (readonly [file: string, imported: string])[] = [
   ["agent/x.ts", "koffi"],
   ["cni/daemon/x.ts", "../../agent/config.ts"],
   ["cni/daemon/x.ts", "../../control/server/plane.ts"],
+  ["cni/plugin/x.ts", "../daemon/rules.ts"],
+  ["cni/plugin/x.ts", "../../core/linux/namespace.ts"],
+  ["cni/plugin/x.ts", "@kubernetes/client-node"],
+  ["control/release/x.ts", "../server/plane.ts"],
+  ["control/server/x.ts", "@kubernetes/client-node"],
   ["lab/x.ts", "../agent/main.ts"],
   ["lab/reachability/x.ts", "../../control/server/model/model.ts"],
   ["core/protocol/xds/x.ts", "node:net"],
@@ -38,6 +43,9 @@ const allowed: readonly (readonly [file: string, imported: string])[] = [
   ["cni/daemon/x.ts", "../../control/sources/source.ts"],
   ["lab/reachability/x.ts", "../../core/decision/route.ts"],
   ["cli/commands/x.ts", "../../lab/attach.ts"],
+  ["cni/plugin/x.ts", "../../core/protocol/cni/config.ts"],
+  ["control/release/x.ts", "../sources/kubernetes/client.ts"],
+  ["control/sources/kubernetes/x.ts", "@kubernetes/client-node"],
   ["core/linux/netlink/x.ts", "netlink"],
 ];
 
