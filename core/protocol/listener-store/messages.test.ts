@@ -26,12 +26,14 @@ const listener = fc.record({ uid, port: fc.integer({ min: 1, max: 65_535 }), tra
 const requests = fc.oneof(
   fc.record({ kind: fc.constant("put" as const), listener }, plain),
   fc.record({ kind: fc.constantFrom("take" as const, "drop" as const), uid }, plain),
+  fc.record({ kind: fc.constantFrom("serving" as const, "successor" as const) }, plain),
 );
 const responses = fc.oneof(
   fc.record({ kind: fc.constant("ok" as const) }, plain),
   fc.record({ kind: fc.constant("error" as const), reason: fc.string({ maxLength: 160 }) }, plain),
   fc.record({ kind: fc.constant("listener" as const), listener }, plain),
   fc.record({ kind: fc.constant("end" as const), uid }, plain),
+  fc.record({ kind: fc.constant("successor" as const), serving: fc.boolean() }, plain),
 );
 const carries = (message: StoreRequest | StoreResponse): number => ("listener" in message ? 1 : 0);
 
@@ -44,6 +46,9 @@ suite("a packet of the listener store", () => {
     );
     assert.equal(textOf(encodeStoreRequest({ kind: "take", uid: "a" })), '{"take":{"uid":"a"}}');
     assert.equal(textOf(encodeStoreRequest({ kind: "drop", uid: "a" })), '{"drop":{"uid":"a"}}');
+    assert.equal(textOf(encodeStoreRequest({ kind: "serving" })), '{"serving":true}');
+    assert.equal(textOf(encodeStoreRequest({ kind: "successor" })), '{"successor":true}');
+    assert.equal(textOf(encodeStoreResponse({ kind: "successor", serving: false })), '{"successor":false}');
     assert.equal(textOf(encodeStoreResponse({ kind: "ok" })), '{"ok":true}');
     assert.equal(textOf(encodeStoreResponse({ kind: "error", reason: "full" })), '{"error":"full"}');
     assert.equal(
@@ -121,6 +126,8 @@ suite("a packet of the listener store", () => {
       assert.equal(request(`{"put":{"uid":"a","port":${port},"transparent":true}}`, 1), "listener-store.bad-field");
     }
     assert.equal(request('{"put":{"uid":"a","port":1}}', 1), "listener-store.bad-field");
+    assert.equal(request('{"serving":false}'), "listener-store.bad-field");
+    assert.equal(response('{"successor":1}'), "listener-store.bad-field");
     assert.equal(response('{"ok":false}'), "listener-store.bad-field");
     assert.equal(response('{"error":7}'), "listener-store.bad-field");
   });

@@ -6,9 +6,13 @@
  *     {"put":{"uid","port","transparent"}} + descriptor     {"ok":true} | {"error":"…"}
  *     {"take":{"uid"}}                                      {"listener":{"uid","port","transparent"}} + descriptor, each; {"end":{"uid"}}
  *     {"drop":{"uid"}}                                      {"ok":true}
+ *     {"serving":true}                                      {"ok":true}
+ *     {"successor":true}                                    {"successor":true|false}
  *
- * A take copies: what is kept stays kept. A later put of the same pod and port takes the earlier one's place. Sockets stay here; bytes,
- * and how many descriptors came with them, are all this file sees.
+ * A take copies: what is kept stays kept. A later put of the same pod and port takes the earlier one's place. `serving` says that this
+ * agent accepts for every pod that it was told of; `successor` asks whether an agent that connected to the store after this one, and
+ * still is, has said so: until then an agent that is to end goes on accepting. Sockets are not seen here, only bytes and how many
+ * descriptors came with them.
  */
 import { messageOf, TypedError } from "../../base/errors.ts";
 
@@ -36,13 +40,16 @@ export interface StoredListener {
 export type StoreRequest =
   | { readonly kind: "put"; readonly listener: StoredListener } // with the listening socket's descriptor
   | { readonly kind: "take"; readonly uid: string }
-  | { readonly kind: "drop"; readonly uid: string };
+  | { readonly kind: "drop"; readonly uid: string }
+  | { readonly kind: "serving" }
+  | { readonly kind: "successor" };
 
 export type StoreResponse =
   | { readonly kind: "ok" }
   | { readonly kind: "error"; readonly reason: string }
   | { readonly kind: "listener"; readonly listener: StoredListener } // with the descriptor
-  | { readonly kind: "end"; readonly uid: string };
+  | { readonly kind: "end"; readonly uid: string }
+  | { readonly kind: "successor"; readonly serving: boolean };
 
 /** The packet, or an error where a field is none that the other side would accept. */
 export function encodeStoreRequest(request: StoreRequest): Uint8Array | ListenerStoreError {
@@ -52,6 +59,9 @@ export function encodeStoreRequest(request: StoreRequest): Uint8Array | Listener
     case "take":
     case "drop":
       return packet(request.kind, { uid: request.uid });
+    case "serving":
+    case "successor":
+      return packet(request.kind, true);
   }
 }
 
@@ -71,6 +81,9 @@ export function decodeStoreRequest(bytes: Uint8Array, descriptors: number): Stor
       const uid = uidOf(value);
       return uid instanceof ListenerStoreError ? uid : counted({ kind: key, uid }, descriptors, 0);
     }
+    case "serving":
+    case "successor":
+      return value === true ? counted({ kind: key }, descriptors, 0) : badField(key);
     default:
       return new ListenerStoreError({ code: "listener-store.unknown-message", key: key.slice(0, 32) });
   }
@@ -87,6 +100,8 @@ export function encodeStoreResponse(response: StoreResponse): Uint8Array | Liste
       return packet("listener", response.listener);
     case "end":
       return packet("end", { uid: response.uid });
+    case "successor":
+      return packet("successor", response.serving);
   }
 }
 
@@ -109,6 +124,10 @@ export function decodeStoreResponse(bytes: Uint8Array, descriptors: number): Sto
       const uid = uidOf(value);
       return uid instanceof ListenerStoreError ? uid : counted({ kind: "end", uid }, descriptors, 0);
     }
+    case "successor":
+      return typeof value === "boolean"
+        ? counted({ kind: "successor", serving: value }, descriptors, 0)
+        : badField("successor");
     default:
       return new ListenerStoreError({ code: "listener-store.unknown-message", key: key.slice(0, 32) });
   }
