@@ -33,8 +33,8 @@ export async function applyTransaction(
 }
 
 function subject(operation: NftOperation): string {
-  const chain = "chain" in operation ? ` ${operation.chain}` : "";
-  return `${operation.family} ${operation.table}${chain}`;
+  const within = "chain" in operation ? ` ${operation.chain}` : "set" in operation ? ` ${operation.set}` : "";
+  return `${operation.family} ${operation.table}${within}`;
 }
 
 /** Every exchange has a socket of its own, so the numbers may begin anew. */

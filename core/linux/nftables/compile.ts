@@ -19,6 +19,7 @@ import {
   NFTA_VERDICT_CODE,
   NUMGEN_RANDOM,
   PAYLOAD_BASE,
+  SET_KEY,
   VERDICT,
 } from "./constants.ts";
 import type { Expression, Family, Protocol, Rule } from "./model.ts";
@@ -53,6 +54,8 @@ function compile(expression: Expression, known: Known): Instruction[] {
       ];
     case "address":
       return addressMatch(expression, known);
+    case "in-set":
+      return setMatch(expression, known);
     case "port":
       return [
         ...needProtocol(expression.protocol, known),
@@ -123,6 +126,17 @@ function addressMatch(expression: Expression & { kind: "address" }, known: Known
       expression.not,
       bytes.map((byte, i) => byte & (mask[i] ?? 0)),
     ),
+  ];
+}
+
+function setMatch({ side, set, keys }: Expression & { kind: "in-set" }, known: Known): Instruction[] {
+  const { bytes } = SET_KEY[keys];
+  const first = keys === "ipv4" ? 12 : 8;
+  const { lookup } = NFTA;
+  return [
+    ...needFamily(keys === "ipv4" ? "ip" : "ip6", known),
+    loadPayload(PAYLOAD_BASE.network, side === "source" ? first : first + bytes, bytes),
+    { name: "lookup", attributes: [textAttribute(lookup.set, set), uint32NetworkAttribute(lookup.sreg, REG_1)] },
   ];
 }
 

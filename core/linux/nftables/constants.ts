@@ -1,5 +1,5 @@
 /** Numbers of linux/netfilter/nf_tables.h and its neighbours, under the kernel's names. */
-import type { Family, Hook, Protocol } from "./model.ts";
+import type { Family, Hook, Protocol, SetKeys } from "./model.ts";
 
 export const NFT_MSG = {
   NEWTABLE: 0,
@@ -11,6 +11,10 @@ export const NFT_MSG = {
   NEWRULE: 6,
   GETRULE: 7,
   DELRULE: 8,
+  NEWSET: 9,
+  NEWSETELEM: 12,
+  GETSETELEM: 13,
+  DELSETELEM: 14,
 } as const;
 
 export const NFTA_TABLE_NAME = 1;
@@ -26,6 +30,17 @@ export const NFTA_HOOK_PRIORITY = 2;
 export const NFTA_RULE_TABLE = 1;
 export const NFTA_RULE_CHAIN = 2;
 export const NFTA_RULE_EXPRESSIONS = 4;
+
+export const NFTA_SET_TABLE = 1;
+export const NFTA_SET_NAME = 2;
+export const NFTA_SET_KEY_TYPE = 4;
+export const NFTA_SET_KEY_LEN = 5;
+export const NFTA_SET_ID = 10;
+export const NFTA_SET_ELEM_LIST_TABLE = 1;
+export const NFTA_SET_ELEM_LIST_SET = 2;
+export const NFTA_SET_ELEM_LIST_ELEMENTS = 3;
+export const NFTA_SET_ELEM_KEY = 1;
+export const NFTA_SET_ELEM_USERDATA = 6;
 
 export const NFTA_LIST_ELEM = 1;
 export const NFTA_EXPR_NAME = 1;
@@ -46,6 +61,7 @@ export const NFTA = {
   byteorder: { sreg: 1, dreg: 2, op: 3, len: 4, size: 5 },
   numgen: { dreg: 1, modulus: 2, type: 3, offset: 4 },
   counter: { bytes: 1, packets: 2 },
+  lookup: { set: 1, sreg: 2 },
   redir: { protoMin: 1 },
   nat: { type: 1, family: 2, addressMin: 3, addressMax: 4, protoMin: 5 },
 } as const;
@@ -58,6 +74,12 @@ export const BYTEORDER_HTON = 1;
 export const NUMGEN_RANDOM = 1;
 export const NAT_TYPE = { snat: 0, dnat: 1 } as const;
 export const VERDICT = { drop: 0, accept: 1, jump: -3, return: -5 } as const;
+
+/** What the kernel keeps of a set's keys; the type's number is nft's own, so that `nft list` shows addresses. */
+export const SET_KEY = {
+  ipv4: { type: 7, bytes: 4 },
+  ipv6: { type: 8, bytes: 16 },
+} as const satisfies Record<SetKeys, object>;
 
 export const NFPROTO = { inet: 1, ip: 2, ip6: 10 } as const satisfies Record<Family, number>;
 export const IPPROTO = { tcp: 6, udp: 17 } as const satisfies Record<Protocol, number>;

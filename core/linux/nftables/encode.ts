@@ -1,5 +1,6 @@
 /** A transaction as one netlink message of messages: begin, one for each operation, end (linux/netfilter/nfnetlink.h). */
-import { nested, textAttribute, uint32NetworkAttribute } from "../netlink-attributes.ts";
+import { parseIp } from "../../base/ip.ts";
+import { attribute, nested, textAttribute, uint32NetworkAttribute } from "../netlink-attributes.ts";
 import { compileRule, type Instruction } from "./compile.ts";
 import {
   HOOK,
@@ -10,6 +11,7 @@ import {
   NFTA_CHAIN_POLICY,
   NFTA_CHAIN_TABLE,
   NFTA_CHAIN_TYPE,
+  NFTA_DATA_VALUE,
   NFTA_EXPR_DATA,
   NFTA_EXPR_NAME,
   NFTA_HOOK_HOOKNUM,
@@ -18,10 +20,21 @@ import {
   NFTA_RULE_CHAIN,
   NFTA_RULE_EXPRESSIONS,
   NFTA_RULE_TABLE,
+  NFTA_SET_ELEM_KEY,
+  NFTA_SET_ELEM_LIST_ELEMENTS,
+  NFTA_SET_ELEM_LIST_SET,
+  NFTA_SET_ELEM_LIST_TABLE,
+  NFTA_SET_ELEM_USERDATA,
+  NFTA_SET_ID,
+  NFTA_SET_KEY_LEN,
+  NFTA_SET_KEY_TYPE,
+  NFTA_SET_NAME,
+  NFTA_SET_TABLE,
   NFTA_TABLE_NAME,
+  SET_KEY,
   VERDICT,
 } from "./constants.ts";
-import type { Family, Hook, NftOperation, Rule } from "./model.ts";
+import type { Family, Hook, NftOperation, Rule, SetElement } from "./model.ts";
 import { netlinkMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from "./nfnetlink.ts";
 
 /**
@@ -74,6 +87,18 @@ function encodeOperation(operation: NftOperation): { message: number; flags: num
       };
     case "delete-chain":
       return { message: NFT_MSG.DELCHAIN, flags: 0, attributes: chainIn(table, operation.chain) };
+    case "add-set":
+      return { message: NFT_MSG.NEWSET, flags: NLM_F_CREATE, attributes: encodeSet(operation) };
+    case "add-elements":
+      return {
+        message: NFT_MSG.NEWSETELEM,
+        flags: NLM_F_CREATE,
+        attributes: elementsIn(table, operation.set, operation.elements),
+      };
+    case "delete-elements": {
+      const elements = operation.addresses.map((address) => ({ address, comment: "" }));
+      return { message: NFT_MSG.DELSETELEM, flags: 0, attributes: elementsIn(table, operation.set, elements) };
+    }
     case "add-rule":
       return {
         message: NFT_MSG.NEWRULE,
@@ -107,6 +132,44 @@ function chainIn(table: string, chain: string): Uint8Array[] {
   return [textAttribute(NFTA_CHAIN_TABLE, table), textAttribute(NFTA_CHAIN_NAME, chain)];
 }
 
+function encodeSet({ table, set, keys }: NftOperation & { kind: "add-set" }): Uint8Array[] {
+  return [
+    textAttribute(NFTA_SET_TABLE, table),
+    textAttribute(NFTA_SET_NAME, set),
+    uint32NetworkAttribute(NFTA_SET_KEY_TYPE, SET_KEY[keys].type),
+    uint32NetworkAttribute(NFTA_SET_KEY_LEN, SET_KEY[keys].bytes),
+    // Asked for by the kernel; rules name sets by name.
+    uint32NetworkAttribute(NFTA_SET_ID, 1),
+  ];
+}
+
+function elementsIn(table: string, set: string, elements: readonly SetElement[]): Uint8Array[] {
+  const list = elements.map(({ address, comment }) => {
+    const key = nested(NFTA_SET_ELEM_KEY, [attribute(NFTA_DATA_VALUE, ipBytes(address))]);
+    const words = comment === "" ? [] : [attribute(NFTA_SET_ELEM_USERDATA, commentBytes(comment))];
+    return nested(NFTA_LIST_ELEM, [key, ...words]);
+  });
+  return [...setIn(table, set), nested(NFTA_SET_ELEM_LIST_ELEMENTS, list)];
+}
+
+/** Names the set whose elements are meant. */
+export function setIn(table: string, set: string): Uint8Array[] {
+  return [textAttribute(NFTA_SET_ELEM_LIST_TABLE, table), textAttribute(NFTA_SET_ELEM_LIST_SET, set)];
+}
+
+/** nft's own form (libnftnl udata): type, length, text with its zero byte. */
+function commentBytes(comment: string): Uint8Array {
+  const text = Buffer.from(`${comment}\0`);
+  if (text.length > 128) throw new Error(`"${comment}" is too long for a comment`);
+  return Buffer.concat([Buffer.from([UDATA_COMMENT, text.length]), text]);
+}
+
+function ipBytes(address: string): Uint8Array {
+  const bytes = parseIp(address);
+  if (bytes === undefined) throw new Error(`${address} is no IP address`);
+  return bytes;
+}
+
 function nftMessage(
   message: number,
   flags: number,
@@ -123,6 +186,8 @@ const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 /** A batch names its subsystem, in network order. */
 const batchHeader = Uint8Array.of(0, 0, 0, NFNL_SUBSYS_NFTABLES);
+
+export const UDATA_COMMENT = 0;
 
 const NLM_F_CREATE = 0x400;
 const NLM_F_APPEND = 0x800;

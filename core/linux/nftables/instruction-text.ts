@@ -69,6 +69,8 @@ function instructionText(name: string, data: Data): string {
       const { type, addressMin, protoMin } = NFTA.nat;
       return `nat type ${number(data, type)} address r${number(data, addressMin)} port r${number(data, protoMin)}`;
     }
+    case "lookup":
+      return `lookup r${number(data, NFTA.lookup.sreg)} in ${attributeText(data.get(NFTA.lookup.set))}`;
     case "counter":
     case "masq":
       return name;

@@ -42,6 +42,13 @@ export type Expression =
       readonly prefix?: number;
       readonly not?: boolean;
     }
+  /** The address is an element of that set of the same table. */
+  | {
+      readonly kind: "in-set";
+      readonly side: "source" | "destination";
+      readonly set: string;
+      readonly keys: SetKeys;
+    }
   | {
       readonly kind: "port";
       readonly protocol: Protocol;
@@ -74,6 +81,16 @@ export type Expression =
   | { readonly kind: "accept" | "drop" | "return" }
   | { readonly kind: "jump"; readonly chain: string };
 
+/** What a named set holds: addresses of one family. */
+export type SetKeys = "ipv4" | "ipv6";
+
+/** One address of a set, with a word beside it that the kernel keeps and doesn't read. */
+export interface SetElement {
+  readonly address: string;
+  /** At most 127 bytes; empty for none. */
+  readonly comment: string;
+}
+
 /** One step of a transaction. All steps happen, or none. */
 export type NftOperation =
   /** One that is there stays as it is. */
@@ -92,6 +109,30 @@ export type NftOperation =
     }
   | { readonly kind: "flush-chain"; readonly family: Family; readonly table: string; readonly chain: string }
   | { readonly kind: "delete-chain"; readonly family: Family; readonly table: string; readonly chain: string }
+  /** One that is there stays as it is, elements included; with other keys it is an error. */
+  | {
+      readonly kind: "add-set";
+      readonly family: Family;
+      readonly table: string;
+      readonly set: string;
+      readonly keys: SetKeys;
+    }
+  /** One that is there stays as it is, comment included: see putElements. */
+  | {
+      readonly kind: "add-elements";
+      readonly family: Family;
+      readonly table: string;
+      readonly set: string;
+      readonly elements: readonly SetElement[];
+    }
+  /** ENOENT where one isn't there. */
+  | {
+      readonly kind: "delete-elements";
+      readonly family: Family;
+      readonly table: string;
+      readonly set: string;
+      readonly addresses: readonly string[];
+    }
   /** At the end of the chain. */
   | {
       readonly kind: "add-rule";
@@ -117,6 +158,21 @@ export function replaceTables(tables: readonly Table[]): NftOperation[] {
       rules.map((rule): NftOperation => ({ kind: "add-rule", family, table, chain: name, rule })),
     ),
   ]);
+}
+
+/** Puts elements into a set that may hold them already: then with another comment, which an addition alone would not change. */
+export function putElements(
+  place: { readonly family: Family; readonly table: string; readonly set: string },
+  elements: readonly SetElement[],
+): NftOperation[] {
+  if (elements.length === 0) return [];
+  const addresses = elements.map(({ address }) => address);
+  return [
+    // Added so that the deletion finds it.
+    { kind: "add-elements", ...place, elements },
+    { kind: "delete-elements", ...place, addresses },
+    { kind: "add-elements", ...place, elements },
+  ];
 }
 
 /** Deletes tables whether they are there or not. */

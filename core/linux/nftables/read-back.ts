@@ -1,6 +1,7 @@
 /** What nf_tables holds, in one canonical form with what we would have put there: what reconciling compares. */
 import { LinuxError } from "../errno.ts";
-import { attributeText, parseAttributes, textAttribute } from "../netlink-attributes.ts";
+import { formatIp } from "../../base/ip.ts";
+import { attributeText, listAttributes, parseAttributes, textAttribute } from "../netlink-attributes.ts";
 import { compileRule } from "./compile.ts";
 import {
   HOOK,
@@ -14,10 +15,14 @@ import {
   NFTA_RULE_CHAIN,
   NFTA_RULE_EXPRESSIONS,
   NFTA_RULE_TABLE,
+  NFTA_DATA_VALUE,
+  NFTA_SET_ELEM_KEY,
+  NFTA_SET_ELEM_LIST_ELEMENTS,
+  NFTA_SET_ELEM_USERDATA,
 } from "./constants.ts";
-import { encodeDump, encodeInstructions } from "./encode.ts";
+import { encodeDump, encodeInstructions, setIn, UDATA_COMMENT } from "./encode.ts";
 import { readInstructions, type ReadRule } from "./instruction-text.ts";
-import type { Family, Hook, Table } from "./model.ts";
+import type { Family, Hook, SetElement, Table } from "./model.ts";
 import { exchange, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, verdictError, verdictOf } from "./nfnetlink.ts";
 
 export interface ReadTable {
@@ -41,6 +46,20 @@ export function readBack(netns: number | undefined, family: Family, table: strin
     .filter((chain) => attributeText(chain.get(NFTA_CHAIN_TABLE)) === table)
     .map((chain) => readChain(chain, ofTable));
   return read.length === 0 ? undefined : { chains: read };
+}
+
+/** What a set holds, in no order; undefined when there is no such set. */
+export function readSet(
+  netns: number | undefined,
+  family: Family,
+  table: string,
+  set: string,
+): SetElement[] | LinuxError | undefined {
+  const lists = dump(netns, NFT_MSG.GETSETELEM, family, setIn(table, set));
+  if (lists instanceof LinuxError) return lists.errno === "ENOENT" ? undefined : lists;
+  return lists.flatMap((list) =>
+    listAttributes(list.get(NFTA_SET_ELEM_LIST_ELEMENTS) ?? new Uint8Array()).map(([, bytes]) => readElement(bytes)),
+  );
 }
 
 /** The same form, of a table as it should be (nothing counted). */
@@ -97,6 +116,19 @@ function readChain(chain: Attributes, rules: readonly Attributes[]): ReadChain {
       .filter((rule) => attributeText(rule.get(NFTA_RULE_CHAIN)) === name)
       .map((rule) => readInstructions(rule.get(NFTA_RULE_EXPRESSIONS) ?? new Uint8Array())),
   };
+}
+
+function readElement(bytes: Uint8Array): SetElement {
+  const parts = parseAttributes(bytes);
+  const key = parseAttributes(parts.get(NFTA_SET_ELEM_KEY) ?? new Uint8Array()).get(NFTA_DATA_VALUE);
+  return { address: formatIp(key ?? new Uint8Array()) ?? "", comment: commentOf(parts.get(NFTA_SET_ELEM_USERDATA)) };
+}
+
+/** Type, length, value, one after the other; the comment is one of them. */
+function commentOf(words: Uint8Array = new Uint8Array()): string {
+  for (let at = 0; at + 2 <= words.length; at += 2 + (words[at + 1] ?? 0))
+    if (words[at] === UDATA_COMMENT) return attributeText(words.subarray(at + 2, at + 2 + (words[at + 1] ?? 0)));
+  return "";
 }
 
 function readHook(chain: Attributes): Hook | undefined {
