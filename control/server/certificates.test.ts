@@ -17,7 +17,7 @@ import { createCsr, createKeyAndCsr } from "../../core/protocol/x509/csr.ts";
 import { podYaml, startTestPlane, type TestPlane } from "../../test/support/control-plane.ts";
 import { MemorySource } from "../../test/support/memory-source.ts";
 import { until } from "../../test/support/until.ts";
-import type { ControlConfig } from "./config.ts";
+import type { FolderConfig } from "./config.ts";
 import { CertificateError, type WorkloadCertificate } from "../client/certificates/certificate.ts";
 import { MeshCaProvider } from "../client/providers/mesh-ca.ts";
 
@@ -267,7 +267,7 @@ test("every answer is in the log with who, where and for whom, and no key or tok
 
 async function startWithCart(
   t: TestContext,
-  config: Partial<ControlConfig> = {},
+  config: Partial<FolderConfig> = {},
   source = new MemorySource(),
 ): Promise<TestPlane> {
   source.put("cart", podYaml("cart", "node1", "10.244.1.5"));

@@ -8,6 +8,7 @@ const good = "--manifests m --status s --data d --listen 0.0.0.0:15012 --publish
 test("flags are read in both spellings, with defaults for what may be left out", () => {
   const config = parseFlags([...good, "--cert-ttl=60", "--advertise=istiod.x,10.0.0.1"]);
   assert.deepEqual(config, {
+    source: "folder",
     manifests: "m",
     status: "s",
     data: "d",
@@ -28,7 +29,7 @@ test("an IPv6 address is written in brackets", () => {
 });
 
 for (const [argv, flag, fix] of [
-  [["--manifest", "x"], "--manifest", /the flags are --manifests/],
+  [["--manifest", "x"], "--manifest", /the flags are --source, --manifests/],
   [good.slice(2), "--manifests", /add --manifests DIR/],
   [[...good, "--cert-ttl", "0"], "--cert-ttl", /whole seconds from 1 to 7776000/],
   [[...good, "--cert-ttl", "1h"], "--cert-ttl", /whole seconds/],

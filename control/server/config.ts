@@ -1,144 +1,205 @@
-/** The flags of `ambientd control`. */
-import { isIP } from "node:net";
-import { parseIp, type Endpoint } from "../../core/base/ip.ts";
-import { TypedError } from "../../core/base/errors.ts";
+/** The flags of `ambientd control`: objects and root from folders, or both from a cluster's API server. */
+import { hostname } from "node:os";
+import { isLoopback, type Endpoint } from "../../core/base/ip.ts";
+import {
+  badFlag,
+  ConfigError,
+  flagUsage,
+  parseListen,
+  parseNames,
+  parseSeconds,
+  readFlags,
+  type FlagRules,
+  type Given,
+} from "./flags.ts";
 
-export interface ControlConfig {
-  /** Folder of Kubernetes manifests. */
-  readonly manifests: string;
-  /** Folder of status overlays. */
-  readonly status: string;
-  /** Private: root key and certificate, token key. */
-  readonly data: string;
+export { ConfigError };
+
+/** What a control plane is told wherever its objects come from. */
+export interface CommonConfig {
   readonly listen: Endpoint;
-  /** File the root certificate is published in. */
-  readonly publishRoot: string;
-  /** Folder of `<node>/istio-token`. */
-  readonly tokens: string;
   /** Seconds no workload certificate outlives; absent: what is asked for, 24 hours by default. */
   readonly certTtlSeconds?: number;
   readonly clusterId: string;
   readonly trustDomain: string;
   /** Names and addresses control is reached by. */
   readonly advertise: readonly string[];
+  /** Where `/healthz` and `/readyz` are answered; absent: nowhere. */
+  readonly health?: Endpoint;
+  /** Where `/debug/…` is answered: loopback, or the path of a unix socket. */
+  readonly debug?: Endpoint | string;
 }
 
-/** A flag and what to do about it. */
-export class ConfigError extends TypedError<{
-  readonly code: "config.bad-flag";
-  readonly flag: string;
-  readonly problem: string;
-  readonly fix: string;
-}> {
-  /** One line for a terminal. */
-  sentence(): string {
-    const { flag, problem, fix } = this.type;
-    return `ambientd control: ${flag} ${problem}; ${fix}`;
-  }
+export interface FolderConfig extends CommonConfig {
+  readonly source: "folder";
+  /** Folder of Kubernetes manifests. */
+  readonly manifests: string;
+  /** Folder of status overlays. */
+  readonly status: string;
+  /** Private: root key and certificate, token key. */
+  readonly data: string;
+  /** File the root certificate is published in. */
+  readonly publishRoot: string;
+  /** Folder of `<node>/istio-token`. */
+  readonly tokens: string;
 }
+
+export interface KubernetesConfig extends CommonConfig {
+  readonly source: "kubernetes";
+  /** Absent: the pod's own service account. */
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  /** Where control runs: its Lease and the root's Secret are here. */
+  readonly namespace: string;
+  /** Where policies for the whole mesh live. */
+  readonly rootNamespace: string;
+  /** Who this replica is, in the Lease. */
+  readonly podName: string;
+  /** `namespace/service account` of those that act for the node they run on. */
+  readonly trustedAgents: readonly string[];
+}
+
+export type ControlConfig = FolderConfig | KubernetesConfig;
 
 export function parseFlags(argv: readonly string[]): ControlConfig | ConfigError {
-  const given = readFlags(argv);
+  const source = sourceOf(argv);
+  if (source instanceof ConfigError) return source;
+  const given = readFlags(argv, { ...(source === "kubernetes" ? kubernetesFlags : folderFlags), ...commonFlags });
   if (given instanceof ConfigError) return given;
-  const missing = required.find((flag) => !given.has(flag));
-  if (missing !== undefined) return bad(`--${missing}`, "is missing", `add --${missing} ${flags[missing]}`);
-  const listen = parseListen(given.get("listen") ?? "");
-  if (listen instanceof ConfigError) return listen;
-  const certTtl = given.get("cert-ttl");
-  const certTtlSeconds = Number(certTtl);
-  if (
-    certTtl !== undefined &&
-    !(Number.isInteger(certTtlSeconds) && certTtlSeconds >= 1 && certTtlSeconds <= mostTtlSeconds)
-  ) {
-    return bad("--cert-ttl", `is "${certTtl}"`, `give whole seconds from 1 to ${mostTtlSeconds}`);
-  }
-  const trustDomain = given.get("trust-domain") ?? "cluster.local";
-  if (!trustDomainShape.test(trustDomain)) {
-    return bad("--trust-domain", `is "${trustDomain}"`, "use lower-case letters, digits, dots, dashes and underscores");
-  }
-  const advertise = (given.get("advertise") ?? "").split(",").filter((name) => name !== "");
-  const strange = advertise.find((name) => isIP(name) === 0 && !hostShape.test(name));
-  if (strange !== undefined)
-    return bad("--advertise", `holds "${strange}"`, "give host names and addresses, with commas between");
-  return {
-    manifests: given.get("manifests") ?? "",
-    status: given.get("status") ?? "",
-    data: given.get("data") ?? "",
-    listen,
-    publishRoot: given.get("publish-root") ?? "",
-    tokens: given.get("tokens") ?? "",
-    ...(certTtl === undefined ? {} : { certTtlSeconds }),
-    clusterId: given.get("cluster-id") ?? "Kubernetes",
-    trustDomain,
-    advertise,
-  };
+  const common = parseCommon(given);
+  if (common instanceof ConfigError) return common;
+  return source === "kubernetes" ? parseKubernetes(given, common) : parseFolder(given, common);
 }
 
 export const usage = (): string =>
-  `usage: ambientd control ${Object.entries(flags)
-    .map(([flag, value]) => (required.includes(flag as Flag) ? `--${flag} ${value}` : `[--${flag} ${value}]`))
-    .join(" ")}\n`;
+  [folderFlags, kubernetesFlags]
+    .map((own) => Object.entries({ ...own, ...commonFlags }).map(flagUsage))
+    .map((flags, index) => `${index === 0 ? "usage:" : "   or:"} ambientd control ${flags.join(" ")}\n`)
+    .join("");
 
-type Flag = keyof typeof flags;
+function parseFolder(given: Given, common: CommonConfig): FolderConfig {
+  return {
+    source: "folder",
+    manifests: one(given, "manifests") ?? "",
+    status: one(given, "status") ?? "",
+    data: one(given, "data") ?? "",
+    publishRoot: one(given, "publish-root") ?? "",
+    tokens: one(given, "tokens") ?? "",
+    ...common,
+  };
+}
 
-/** `--flag value` and `--flag=value`. */
-function readFlags(argv: readonly string[]): ReadonlyMap<Flag, string> | ConfigError {
-  const given = new Map<Flag, string>();
-  for (let index = 0; index < argv.length; index++) {
-    const word = argv[index] ?? "";
-    const [flag = "", ...rest] = word.split("=");
-    const name = flag.slice(2);
-    if (!flag.startsWith("--") || !isFlag(name)) {
-      return bad(
-        word,
-        "is not a flag of it",
-        `the flags are ${Object.keys(flags)
-          .map((known) => `--${known}`)
-          .join(", ")}`,
-      );
-    }
-    const value = rest.length > 0 ? rest.join("=") : argv[++index];
-    if (value === undefined || value === "" || (rest.length === 0 && value.startsWith("--"))) {
-      return bad(flag, "has no value", `write ${flag} ${flags[name]}`);
-    }
-    if (given.has(name)) return bad(flag, "is given twice", "give it once");
-    given.set(name, value);
+function parseKubernetes(given: Given, common: CommonConfig): KubernetesConfig | ConfigError {
+  const namespace = one(given, "namespace") ?? "";
+  const rootNamespace = one(given, "root-namespace") ?? namespace;
+  for (const [flag, name] of [
+    ["--namespace", namespace],
+    ["--root-namespace", rootNamespace],
+  ] as const) {
+    if (!labelShape.test(name)) return badFlag(flag, `is "${name}"`, "give the name of a namespace");
   }
-  return given;
+  const trustedAgents = given.get("trusted-agent") ?? [`${namespace}/ambientd-agent`];
+  const strange = trustedAgents.find((account) => !accountShape.test(account));
+  if (strange !== undefined) {
+    return badFlag("--trusted-agent", `is "${strange}"`, "give namespace/serviceaccount, once for each");
+  }
+  const kubeconfig = one(given, "kubeconfig");
+  const context = one(given, "context");
+  return {
+    source: "kubernetes",
+    namespace,
+    rootNamespace,
+    podName: one(given, "pod-name") ?? hostname(),
+    trustedAgents,
+    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+    ...(context === undefined ? {} : { context }),
+    ...common,
+  };
 }
 
-function parseListen(text: string): Endpoint | ConfigError {
-  const [, address = "", port = ""] = /^(.*):(\d{1,5})$/.exec(text) ?? [];
-  const bare = address.replace(/^\[(.*)\]$/, "$1");
-  const isBracketed = bare !== address;
-  const isGood = parseIp(bare) !== undefined && isBracketed === bare.includes(":") && Number(port) <= 65_535;
-  if (isGood) return { address: bare, port: Number(port) };
-  return bad("--listen", `is "${text}"`, "give an address and a port, like 0.0.0.0:15012 or [::]:15012");
+function parseCommon(given: Given): CommonConfig | ConfigError {
+  const listen = parseListen("--listen", one(given, "listen") ?? "");
+  if (listen instanceof ConfigError) return listen;
+  const certTtl = one(given, "cert-ttl");
+  const certTtlSeconds = certTtl === undefined ? undefined : parseSeconds("--cert-ttl", certTtl, mostTtlSeconds);
+  if (certTtlSeconds instanceof ConfigError) return certTtlSeconds;
+  const trustDomain = one(given, "trust-domain") ?? "cluster.local";
+  if (!trustDomainShape.test(trustDomain)) {
+    const fix = "use lower-case letters, digits, dots, dashes and underscores";
+    return badFlag("--trust-domain", `is "${trustDomain}"`, fix);
+  }
+  const advertise = parseNames("--advertise", one(given, "advertise") ?? "");
+  if (advertise instanceof ConfigError) return advertise;
+  const healthText = one(given, "health");
+  const health = healthText === undefined ? undefined : parseListen("--health", healthText);
+  if (health instanceof ConfigError) return health;
+  const debug = parseDebug(one(given, "debug"));
+  if (debug instanceof ConfigError) return debug;
+  return {
+    listen,
+    ...(certTtlSeconds === undefined ? {} : { certTtlSeconds }),
+    clusterId: one(given, "cluster-id") ?? "Kubernetes",
+    trustDomain,
+    advertise,
+    ...(health === undefined ? {} : { health }),
+    ...(debug === undefined ? {} : { debug }),
+  };
 }
 
-function bad(flag: string, problem: string, fix: string): ConfigError {
-  return new ConfigError({ code: "config.bad-flag", flag, problem, fix });
+/** What it shows is nobody's business but the machine's, or the pod's. */
+function parseDebug(text: string | undefined): Endpoint | string | undefined | ConfigError {
+  if (text === undefined || text.startsWith("/")) return text;
+  const endpoint = parseListen("--debug", text);
+  if (endpoint instanceof ConfigError || isLoopback(endpoint.address)) return endpoint;
+  return badFlag("--debug", `is "${text}"`, "give a loopback address, like 127.0.0.1:15014, or the path of a socket");
 }
 
-function isFlag(name: string): name is Flag {
-  return Object.hasOwn(flags, name);
+/** Before the flags can be read it must be known which ones there are. */
+function sourceOf(argv: readonly string[]): "folder" | "kubernetes" | ConfigError {
+  const at = argv.findIndex((word) => word === "--source" || word.startsWith("--source="));
+  if (at < 0) return "folder";
+  const word = argv[at] ?? "";
+  const value = word === "--source" ? (argv[at + 1] ?? "") : word.slice("--source=".length);
+  if (value === "folder" || value === "kubernetes") return value;
+  return badFlag("--source", `is "${value}"`, "give folder or kubernetes");
 }
 
-/** What each one takes. */
-const flags = {
-  manifests: "DIR",
-  status: "DIR",
-  data: "DIR",
-  listen: "ADDRESS:PORT",
-  "publish-root": "FILE",
-  tokens: "DIR",
-  "cert-ttl": "SECONDS",
-  "cluster-id": "NAME",
-  "trust-domain": "NAME",
-  advertise: "HOST_OR_IP,…",
-} as const;
-const required: readonly Flag[] = ["manifests", "status", "data", "listen", "publish-root", "tokens"];
+function one(given: Given, flag: string): string | undefined {
+  return given.get(flag)?.[0];
+}
+
+const folderFlags: FlagRules = {
+  source: { value: "folder" },
+  manifests: { value: "DIR", required: true },
+  status: { value: "DIR", required: true },
+  data: { value: "DIR", required: true },
+  "publish-root": { value: "FILE", required: true },
+  tokens: { value: "DIR", required: true },
+};
+
+const kubernetesFlags: FlagRules = {
+  source: { value: "kubernetes", required: true },
+  kubeconfig: { value: "FILE" },
+  context: { value: "NAME" },
+  namespace: { value: "NAMESPACE", required: true },
+  "root-namespace": { value: "NAMESPACE" },
+  "pod-name": { value: "NAME" },
+  "trusted-agent": { value: "NAMESPACE/SERVICEACCOUNT", repeatable: true },
+};
+
+const commonFlags: FlagRules = {
+  listen: { value: "ADDRESS:PORT", required: true },
+  health: { value: "ADDRESS:PORT" },
+  debug: { value: "LOOPBACK:PORT|PATH" },
+  "cert-ttl": { value: "SECONDS" },
+  "cluster-id": { value: "NAME" },
+  "trust-domain": { value: "NAME" },
+  advertise: { value: "HOST_OR_IP,…" },
+};
+
 const trustDomainShape = /^[a-z0-9._-]{1,255}$/;
-const hostShape = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/;
+/** RFC 1123. */
+const labelShape = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+const accountShape = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\/[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/;
 /** 90 days, as istiod has it (MAX_WORKLOAD_CERT_TTL). */
 export const mostTtlSeconds = 90 * 86_400;

@@ -2,7 +2,7 @@
 import { systemClock } from "../../core/base/clock.ts";
 import { createLog } from "../../core/base/log.ts";
 import { ConfigError, parseFlags, usage } from "./config.ts";
-import { startPlane } from "./plane.ts";
+import { startFolderPlane } from "./folder-plane.ts";
 
 export async function main(argv: string[]): Promise<void> {
   if (argv.includes("--help")) return void process.stdout.write(usage());
@@ -13,7 +13,8 @@ export async function main(argv: string[]): Promise<void> {
     return;
   }
   const log = createLog("control");
-  const plane = await startPlane(config, { clock: systemClock, log });
+  if (config.source === "kubernetes") throw new Error("not yet");
+  const plane = await startFolderPlane(config, { clock: systemClock, log });
   if (plane instanceof Error) {
     log.fatal({ error: plane.type }, "control can't start");
     process.exitCode = 1;

@@ -8,6 +8,7 @@ export interface Refusal {
 
 export const unauthenticated: Refusal = { code: status.UNAUTHENTICATED, details: "not authenticated" };
 export const notReady: Refusal = { code: status.UNAVAILABLE, details: "not synced yet: try again" };
+export const notReviewed: Refusal = { code: status.UNAVAILABLE, details: "can't tell who calls: try again" };
 export const closing: Refusal = { code: status.UNAVAILABLE, details: "control is closing" };
 export const overloaded: Refusal = { code: status.RESOURCE_EXHAUSTED, details: "too much at once: try again" };
 export const tooManyStreams: Refusal = { code: status.RESOURCE_EXHAUSTED, details: "too many streams" };

@@ -1,13 +1,14 @@
-/** Control's own certificate, issued by the mesh's root for the names it is reached by, and renewed at half of its life. */
+/** Control's own certificate, issued by the mesh's authority for the names it is reached by; renewed at half of its life, and with that authority. */
 import { constants } from "node:crypto";
 import { ServerCredentials } from "@grpc/grpc-js";
 import type { Clock } from "../../core/base/clock.ts";
 import type { Log } from "../../core/base/log.ts";
-import { serverCertificate, type Issuer } from "../../core/protocol/x509/certificate.ts";
+import { serverCertificate } from "../../core/protocol/x509/certificate.ts";
 import { backdateMs } from "../../core/protocol/x509/validity.ts";
+import type { MeshAuthority } from "./ca/mesh-authority.ts";
 
 export interface ServingModules {
-  readonly issuer: Issuer;
+  readonly authority: MeshAuthority;
   /** DNS names and addresses. */
   readonly names: readonly string[];
   readonly clock: Clock;
@@ -16,6 +17,7 @@ export interface ServingModules {
 
 export class ServingCredentials extends ServerCredentials {
   readonly #modules: ServingModules;
+  readonly #unfollow: () => void;
   #cancelRenewal: () => void;
 
   constructor(modules: ServingModules) {
@@ -23,10 +25,15 @@ export class ServingCredentials extends ServerCredentials {
     super({ ...tlsOptions, handshakeTimeout: 10_000 }, newContext(modules));
     this.#modules = modules;
     this.#cancelRenewal = this.#schedule();
+    this.#unfollow = modules.authority.onChange(() => {
+      this.#cancelRenewal();
+      this.#renew();
+    });
   }
 
   /** Ends the renewals. */
   close(): void {
+    this.#unfollow();
     this.#cancelRenewal();
   }
 
@@ -35,19 +42,23 @@ export class ServingCredentials extends ServerCredentials {
   }
 
   #schedule(): () => void {
-    return this.#modules.clock.after(lifeMs / 2, () => {
-      this.updateSecureContextOptions(newContext(this.#modules));
-      this.#modules.log.info("serving certificate renewed");
-      this.#cancelRenewal = this.#schedule();
-    });
+    return this.#modules.clock.after(lifeMs / 2, () => this.#renew());
+  }
+
+  #renew(): void {
+    this.updateSecureContextOptions(newContext(this.#modules));
+    this.#modules.log.info("serving certificate renewed");
+    this.#cancelRenewal = this.#schedule();
   }
 }
 
-function newContext({ issuer, names, clock }: ServingModules): { cert: string; key: string } & typeof tlsOptions {
+function newContext({ authority, names, clock }: ServingModules): { cert: string; key: string } & typeof tlsOptions {
+  const { issuer, intermediates } = authority.chain;
   const wallMs = clock.wallMs();
   const notAfterMs = Math.min(wallMs + lifeMs, issuer.notAfterMs);
   const { key, certificatePem } = serverCertificate({ issuer, names, notBeforeMs: wallMs - backdateMs, notAfterMs });
-  return { ...tlsOptions, cert: certificatePem, key: key.export({ type: "pkcs8", format: "pem" }) as string };
+  const cert = [certificatePem, ...intermediates].join("");
+  return { ...tlsOptions, cert, key: key.export({ type: "pkcs8", format: "pem" }) as string };
 }
 
 /** TLS 1.3 with the two AES-GCM suites; no tickets. */

@@ -7,8 +7,9 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import type { ControlEndpoint } from "../../control/client/grpc-channel.ts";
-import { startPlane, type Plane } from "../../control/server/plane.ts";
-import type { ControlConfig } from "../../control/server/config.ts";
+import type { FolderConfig } from "../../control/server/config.ts";
+import { startFolderPlane } from "../../control/server/folder-plane.ts";
+import type { Plane } from "../../control/server/plane.ts";
 import { systemClock } from "../../core/base/clock.ts";
 import { silentLog, type Log } from "../../core/base/log.ts";
 import type { Node } from "../../core/protocol/generated/discovery.ts";
@@ -54,12 +55,13 @@ status: { phase: ${phase}, podIP: ${ip}, podIPs: [{ ip: ${ip} }], conditions: [{
 
 export async function startTestPlane(
   t: TestContext,
-  options: { source?: MemorySource; log?: Log; config?: Partial<ControlConfig> } = {},
+  options: { source?: MemorySource; log?: Log; config?: Partial<FolderConfig> } = {},
 ): Promise<TestPlane> {
   const directory = mkdtempSync(join(tmpdir(), "ambientd-control-"));
   const { source = new MemorySource(), log = silentLog } = options;
   source.put("nodes", twoNodes);
-  let config: ControlConfig = {
+  let config: FolderConfig = {
+    source: "folder",
     manifests: "",
     status: "",
     data: join(directory, "data"),
@@ -79,7 +81,7 @@ export async function startTestPlane(
   });
 
   async function start(): Promise<Plane> {
-    const started = await startPlane(config, { clock: systemClock, log, source });
+    const started = await startFolderPlane(config, { clock: systemClock, log, source });
     assert.ok(!(started instanceof Error), started instanceof Error ? started.message : "");
     return started;
   }

@@ -9,6 +9,7 @@ import type { Clock } from "../../../core/base/clock.ts";
 import { TypedError } from "../../../core/base/errors.ts";
 import type { Identity } from "../../../core/protocol/spiffe/identity.ts";
 import { istioCaAudience, TokenError, verifyToken } from "../../../core/protocol/token/node-token.ts";
+import { notReviewed, unauthenticated, type Refusal } from "../refusal.ts";
 
 /** An authenticated caller. */
 export interface Caller {
@@ -20,8 +21,8 @@ export interface Caller {
 export type Binding =
   /** A node's agent, by a token of our own that names the node. */
   | { readonly kind: "node-agent"; readonly node: Named; readonly pod: Named }
-  /** A pod of the cluster: its object tells the node. */
-  | { readonly kind: "pod"; readonly pod: Named }
+  /** A pod of the cluster: its object tells the node, and a token that names one must agree. */
+  | { readonly kind: "pod"; readonly pod: Named; readonly node?: Named }
   | { readonly kind: "unbound" };
 
 export interface Named {
@@ -34,6 +35,8 @@ export class CallerError extends TypedError<
   | { readonly code: "caller.no-token" }
   | { readonly code: "caller.several-tokens" }
   | { readonly code: "caller.bad-token"; readonly reason: string }
+  | { readonly code: "caller.not-reviewed"; readonly reason: string } // nobody could say whose token it is
+  | { readonly code: "caller.foreign-cluster"; readonly cluster: string }
   | { readonly code: "caller.untrusted-account"; readonly account: string } // impersonates, but is no node agent
   | { readonly code: "caller.unbound" } // its token names neither pod nor node
   | { readonly code: "caller.unknown-node"; readonly node: string }
@@ -77,8 +80,22 @@ export interface LocalTokenReviewerOptions {
   readonly clock: Clock;
 }
 
+/** What every door of control asks of a caller. */
+export interface CallerCheck {
+  readonly reviewer: TokenReviewer;
+  /** A caller that names a cluster (metadata `clusterid`) must name this one. */
+  readonly clusterId: string;
+}
+
 /** The caller behind a request's headers. */
-export async function authenticate(metadata: Metadata, reviewer: TokenReviewer): Promise<Caller | CallerError> {
+export async function authenticate(
+  metadata: Metadata,
+  { reviewer, clusterId }: CallerCheck,
+): Promise<Caller | CallerError> {
+  const foreign = metadata.get("clusterid").find((named) => named !== clusterId);
+  if (foreign !== undefined) {
+    return new CallerError({ code: "caller.foreign-cluster", cluster: String(foreign).slice(0, longestInLog) });
+  }
   const values = metadata.get("authorization");
   const [value] = values;
   if (values.length > 1) return new CallerError({ code: "caller.several-tokens" });
@@ -89,8 +106,14 @@ export async function authenticate(metadata: Metadata, reviewer: TokenReviewer):
   return reviewer.review(token, istioCaAudience);
 }
 
-function badToken(reason: string): CallerError {
+/** What a caller hears: that it is not authenticated, or, where that isn't known, to come back. */
+export function refusalOf({ type }: CallerError): Refusal {
+  return type.code === "caller.not-reviewed" ? notReviewed : unauthenticated;
+}
+
+export function badToken(reason: string): CallerError {
   return new CallerError({ code: "caller.bad-token", reason });
 }
 
 const longestToken = 16_384;
+const longestInLog = 128;

@@ -11,18 +11,17 @@ import {
 } from "../../../core/protocol/ca/create-certificate.ts";
 import { IstioCertificateRequest, IstioCertificateResponse } from "../../../core/protocol/generated/ca.ts";
 import { formatIdentity } from "../../../core/protocol/spiffe/identity.ts";
-import type { Issuer } from "../../../core/protocol/x509/certificate.ts";
 import { X509Error } from "../../../core/protocol/x509/x509-error.ts";
 import { invalid, notReady, overloaded, unauthenticated, type Refusal } from "../refusal.ts";
-import { authenticate, CallerError, type Caller, type TokenReviewer } from "./authenticate.ts";
+import { authenticate, CallerError, refusalOf, type Caller, type CallerCheck } from "./authenticate.ts";
 import { FairQueue } from "./fair-queue.ts";
 import { identityFor, type ImpersonationRules } from "./impersonate.ts";
 import { issueLeaf, type IssuePolicy } from "./issue.ts";
+import type { MeshAuthority } from "./mesh-authority.ts";
 
-export interface CertificateServiceModules {
-  readonly issuer: Issuer;
+export interface CertificateServiceModules extends CallerCheck {
+  readonly authority: MeshAuthority;
   readonly policy: IssuePolicy;
-  readonly reviewer: TokenReviewer;
   readonly rules: ImpersonationRules;
   /** Whether all pods are known: before that a refusal would be a guess. */
   readonly isReady: () => boolean;
@@ -40,11 +39,11 @@ export class CertificateService {
 
   /** @param request a serialized IstioCertificateRequest @returns a serialized IstioCertificateResponse */
   async create(request: Uint8Array, metadata: Metadata): Promise<Uint8Array | Refusal> {
-    const { reviewer, isReady, log } = this.#modules;
-    const caller = await authenticate(metadata, reviewer);
+    const { isReady, log } = this.#modules;
+    const caller = await authenticate(metadata, this.#modules);
     if (caller instanceof CallerError) {
       log.warn({ error: caller.type }, "certificate refused");
-      return unauthenticated;
+      return refusalOf(caller);
     }
     if (!isReady()) return notReady;
     const order = decode(request);
@@ -55,17 +54,17 @@ export class CertificateService {
   }
 
   #issue(caller: Caller, order: CertificateOrder): Uint8Array | Refusal {
-    const { issuer, policy, rules, clock, log } = this.#modules;
+    const { authority, policy, rules, clock, log } = this.#modules;
+    const { issuer, intermediates, rootsPem } = authority.chain;
     const identity = identityFor(caller, order.impersonated, rules);
-    if (identity instanceof CallerError) return this.#refuse(caller, identity.message, unauthenticated);
+    if (identity instanceof CallerError) return this.#refuse(caller, identity.message, refusalOf(identity));
     const { csrPem, validitySeconds } = order;
     const leaf = issueLeaf(issuer, { identity, csrPem, validitySeconds, wallMs: clock.wallMs() }, policy);
     if (leaf instanceof X509Error) return this.#refuse(caller, leaf.message, invalid(leaf.message));
     const { serialNumber, notAfterMs, pem } = leaf;
     const notAfter = new Date(notAfterMs).toISOString();
     log.info({ ...audit(caller), identity: formatIdentity(identity), serialNumber, notAfter }, "certificate issued");
-    const root = issuer.certificatePem;
-    return IstioCertificateResponse.encode(createCertificateResponse(pem, [], root)).finish();
+    return IstioCertificateResponse.encode(createCertificateResponse(pem, intermediates, rootsPem)).finish();
   }
 
   #refuse(caller: Caller, reason: string, refusal: Refusal): Refusal {

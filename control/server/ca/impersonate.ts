@@ -5,7 +5,7 @@
  */
 import { formatIdentity, type Identity } from "../../../core/protocol/spiffe/identity.ts";
 import { CallerError, type Caller, type Named } from "./authenticate.ts";
-import type { LivePods } from "./live-pods.ts";
+import { isLive, type LivePods } from "./live-pods.ts";
 
 export interface ImpersonationRules {
   readonly trustDomain: string;
@@ -48,9 +48,19 @@ export function nodeOf(caller: Caller, rules: ImpersonationRules): string | Call
     case "pod": {
       const pod = rules.pods.pod(namespace, binding.pod.name);
       const same = pod?.metadata.uid === binding.pod.uid && pod.spec.serviceAccountName === serviceAccount;
-      return same
-        ? pod.spec.nodeName
-        : new CallerError({ code: "caller.stale-pod", pod: `${namespace}/${binding.pod.name}` });
+      if (!same || !isLive(pod)) {
+        return new CallerError({ code: "caller.stale-pod", pod: `${namespace}/${binding.pod.name}` });
+      }
+      const { nodeName } = pod.spec;
+      const claimed = binding.node;
+      if (claimed === undefined) return nodeName;
+      if (claimed.name !== nodeName) {
+        return new CallerError({ code: "caller.foreign-node", node: nodeName, claimed: claimed.name });
+      }
+      // The Node's own watch may lag behind: only one that is known can differ.
+      const node = rules.pods.node(nodeName);
+      const replaced = claimed.uid !== "" && node !== undefined && node.metadata.uid !== claimed.uid;
+      return replaced ? new CallerError({ code: "caller.node-replaced", node: nodeName }) : nodeName;
     }
     case "unbound":
       return new CallerError({ code: "caller.unbound" });

@@ -88,7 +88,7 @@ function start(t: TestContext, directory = scratch(t)) {
   const tokens = new NodeTokens({ directory, key, clock, log: silentLog });
   const source = new MemorySource();
   source.put("nodes", `${nodeYaml("node1", "uid-node1")}---${nodeYaml("node2", "uid-node2")}`);
-  tokens.load(source.list());
+  tokens.apply([...source.list().objects()].map((object) => ({ op: "put", object })));
   source.subscribe((deltas: readonly ObjectDelta[]) => tokens.apply(deltas));
   return { directory, key, clock, source, tokens };
 }

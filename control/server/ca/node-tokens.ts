@@ -10,7 +10,7 @@ import { messageOf } from "../../../core/base/errors.ts";
 import type { Log } from "../../../core/base/log.ts";
 import { istioCaAudience, mintToken, type NodeTokenClaims } from "../../../core/protocol/token/node-token.ts";
 import type { Node } from "../../sources/objects.ts";
-import type { ObjectDelta, Snapshot } from "../../sources/source.ts";
+import type { ObjectDelta } from "../../sources/source.ts";
 import { createOnce, FileError, readPrivate, replaceFile } from "../private-files.ts";
 
 /** The account agents run as. */
@@ -46,10 +46,6 @@ export class NodeTokens {
 
   constructor(options: NodeTokensOptions) {
     this.#options = options;
-  }
-
-  load(snapshot: Snapshot): void {
-    for (const node of snapshot.all("Node")) this.#mint(node);
   }
 
   apply(deltas: readonly ObjectDelta[]): void {

@@ -4,16 +4,15 @@ import type { Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../../../core/base/clock.ts";
 import type { Log } from "../../../core/base/log.ts";
 import type { ResourceLog } from "../../../core/protocol/xds/resource-log.ts";
-import { authenticate, CallerError, type TokenReviewer } from "../ca/authenticate.ts";
+import { authenticate, CallerError, refusalOf, type CallerCheck } from "../ca/authenticate.ts";
 import { nodeOf, type ImpersonationRules } from "../ca/impersonate.ts";
-import { closing, notReady, overloaded, tooManyStreams, unauthenticated, type Refusal } from "../refusal.ts";
+import { closing, notReady, overloaded, tooManyStreams, type Refusal } from "../refusal.ts";
 import { Admission } from "./admission.ts";
 import { SubscriberStream, type DeltaCall, type StreamStatus } from "./stream.ts";
 import type { Subscriber } from "./subscriber.ts";
 
-export interface XdsServerModules {
+export interface XdsServerModules extends CallerCheck {
   readonly logs: ReadonlyMap<string, ResourceLog>;
-  readonly reviewer: TokenReviewer;
   readonly rules: ImpersonationRules;
   /** Whether the logs hold everything: half a world would be removals to whoever holds a whole one. */
   readonly isReady: () => boolean;
@@ -69,12 +68,12 @@ export class XdsServer {
   }
 
   async #identify(metadata: Metadata): Promise<Subscriber | Refusal> {
-    const { reviewer, rules, isReady, log } = this.#modules;
+    const { rules, isReady, log } = this.#modules;
     const refuse = (error: CallerError): Refusal => {
       log.warn({ error: error.type }, "stream refused");
-      return unauthenticated;
+      return refusalOf(error);
     };
-    const caller = await authenticate(metadata, reviewer);
+    const caller = await authenticate(metadata, this.#modules);
     if (caller instanceof CallerError) return refuse(caller);
     if (!isReady()) return notReady;
     const node = nodeOf(caller, rules);
