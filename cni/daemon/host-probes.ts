@@ -1,0 +1,114 @@
+/** Keeps the node's own rules and the sets of probed pods as they should be. The kernel is the memory: a daemon that starts finds what
+ *  an earlier one left, and an address is taken out only by the pod it belongs to. */
+import { messageOf } from "../../core/base/errors.ts";
+import { LinuxError } from "../../core/linux/errno.ts";
+import { applyTransaction } from "../../core/linux/nftables/apply.ts";
+import type { NftOperation, SetElement } from "../../core/linux/nftables/model.ts";
+import { drift, readBack, readSet } from "../../core/linux/nftables/read-back.ts";
+import { CniError } from "./errors.ts";
+import {
+  hostFamily,
+  hostRules,
+  hostTable,
+  installHostRules,
+  probeSets,
+  putProbed,
+  removeHostRules,
+  removeProbed,
+} from "./host-rules.ts";
+
+/** Whose probes pass: what the reconciler tells of captured pods. Everything may be repeated. */
+export interface ProbePort {
+  /** Probes of this pod shall pass at these addresses, and at no others it had. */
+  allow(uid: string, addresses: readonly string[]): Promise<CniError | undefined>;
+  /** The pod is no longer captured, or no more. */
+  forget(uid: string): Promise<CniError | undefined>;
+}
+
+/** For a node whose probes need no help: the lab's, where none are sent. */
+export const noProbes: ProbePort = { allow: async () => undefined, forget: async () => undefined };
+
+export class HostProbes implements ProbePort {
+  readonly #netns: number;
+  readonly #kubeletUid: () => number | undefined;
+  #ruleUid = 0;
+
+  /**
+   * @param netns descriptor of the node's own namespace; the caller's to close, later.
+   * @param kubeletUid looks it up; undefined where no kubelet is seen, which then is taken for root's.
+   */
+  constructor(netns: number, kubeletUid: () => number | undefined) {
+    this.#netns = netns;
+    this.#kubeletUid = kubeletUid;
+  }
+
+  /** Rules and sets are there and right; what they hold stays. Called at the start and in each full round. */
+  async ensure(): Promise<CniError | undefined> {
+    const uid = this.#kubeletUid() ?? this.#ruleUid;
+    const actual = readBack(this.#netns, hostFamily, hostTable);
+    if (actual instanceof LinuxError) return hostError(actual);
+    const sets = [probeSets.ipv4, probeSets.ipv6].map((set) => readSet(this.#netns, hostFamily, hostTable, set));
+    const whole = sets.every(Array.isArray) && drift(hostRules(uid), actual).length === 0;
+    if (!whole) {
+      const failure = await this.#apply(installHostRules(uid));
+      if (failure !== undefined) return failure;
+    }
+    this.#ruleUid = uid;
+    return undefined;
+  }
+
+  async allow(uid: string, addresses: readonly string[]): Promise<CniError | undefined> {
+    const held = this.#held();
+    if (held instanceof CniError) return held;
+    const wanted = new Set(addresses);
+    const left = ofPod(held, uid).filter((address) => !wanted.has(address));
+    const missing = addresses.filter((address) => !held.some((one) => one.address === address && one.comment === uid));
+    return this.#apply([...removeProbed(left), ...putProbed(uid, missing)]);
+  }
+
+  async forget(uid: string): Promise<CniError | undefined> {
+    const held = this.#held();
+    return held instanceof CniError ? held : this.#apply(removeProbed(ofPod(held, uid)));
+  }
+
+  /** Takes out what belongs to none of these pods: left by pods that went while no daemon looked. */
+  async prune(uids: ReadonlySet<string>): Promise<CniError | undefined> {
+    const held = this.#held();
+    if (held instanceof CniError) return held;
+    const stale = held.filter(({ comment }) => !uids.has(comment)).map(({ address }) => address);
+    return this.#apply(removeProbed(stale));
+  }
+
+  /** Nothing of ours stays in the node's namespace. */
+  async remove(): Promise<CniError | undefined> {
+    return this.#apply(removeHostRules());
+  }
+
+  /** Both sets together; a table that is not there (yet) holds nothing. */
+  #held(): SetElement[] | CniError {
+    const all: SetElement[] = [];
+    for (const set of [probeSets.ipv4, probeSets.ipv6]) {
+      const elements = readSet(this.#netns, hostFamily, hostTable, set);
+      if (elements instanceof LinuxError) return hostError(elements);
+      all.push(...(elements ?? []));
+    }
+    return all;
+  }
+
+  async #apply(operations: readonly NftOperation[]): Promise<CniError | undefined> {
+    try {
+      const failure = await applyTransaction(this.#netns, operations);
+      return failure === undefined ? undefined : hostError(failure);
+    } catch (thrown) {
+      return hostError(thrown);
+    }
+  }
+}
+
+function ofPod(elements: readonly SetElement[], uid: string): string[] {
+  return elements.filter(({ comment }) => comment === uid).map(({ address }) => address);
+}
+
+function hostError(thrown: unknown): CniError {
+  return new CniError({ code: "cni.kernel", step: "probes", cause: messageOf(thrown) });
+}
