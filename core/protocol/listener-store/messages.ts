@@ -41,8 +41,7 @@ export type StoreRequest =
   | { readonly kind: "put"; readonly listener: StoredListener } // with the listening socket's descriptor
   | { readonly kind: "take"; readonly uid: string }
   | { readonly kind: "drop"; readonly uid: string }
-  | { readonly kind: "serving" }
-  | { readonly kind: "successor" };
+  | { readonly kind: "serving" | "successor" };
 
 export type StoreResponse =
   | { readonly kind: "ok" }
