@@ -108,7 +108,7 @@ test("a pod whose port is taken is refused by name, kept, and served when the po
   assert.deepEqual([error?.type.code, error?.type.code === "pods.listen" && error.type.port], ["pods.listen", 15_006]);
   assert.deepEqual(pods.pending(), ["a"]);
   clock.advance(5_000);
-  await Promise.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(pods.pending(), ["a"]);
   closeDescriptor(squatter.fd);
   clock.advance(5_000);

@@ -4,16 +4,23 @@
  */
 import type { Clock } from "../core/base/clock.ts";
 import type { Log } from "../core/base/log.ts";
-import { TypedError, describe } from "../core/base/errors.ts";
+import { TypedError } from "../core/base/errors.ts";
 import { LinuxError } from "../core/linux/errno.ts";
 import { namespaceIdentity } from "../core/linux/namespace.ts";
-import { closeDescriptor, duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
+import { closeDescriptor, duplicateDescriptor } from "../core/linux/sockets.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
+import {
+  ListenError,
+  openPodListeners,
+  podPorts,
+  provenSockets,
+  type ListenSettings,
+} from "./listeners/pod-listeners.ts";
+import type { HeldListener, StoreClient } from "./listeners/store-client.ts";
 import type { FromWorker, PodDelivery, PodDescriptors, ToWorker } from "./worker-messages.ts";
 
 export class PodError extends TypedError<
-  | { readonly code: "pods.listen"; readonly uid: string; readonly port: number; readonly reason: string }
-  | { readonly code: "pods.not-transparent"; readonly uid: string; readonly port: number }
+  | ListenError["type"]
   | { readonly code: "pods.worker"; readonly uid: string; readonly reason: string }
   | { readonly code: "pods.replaced"; readonly uid: string } // a later request took its place
 > {}
@@ -28,13 +35,11 @@ export interface PodsModules {
   readonly serve: (worker: number, pod: PodDelivery) => void;
   /** The set of pods has changed. */
   readonly onChange: () => void;
+  /** Where sockets outlive this process; undefined where there is no such place. */
+  readonly store?: Pick<StoreClient, "take" | "put" | "drop"> | undefined;
 }
 
-export interface PodsSettings {
-  readonly packetMark: number;
-  readonly ipv6: boolean;
-  /** undefined: transparent where the kernel lets us; true: or else fail; false: never. */
-  readonly originalSource: boolean | undefined;
+export interface PodsSettings extends ListenSettings {
   /** How long 15008 stays open after a pod has left. */
   readonly lingerMs: number;
 }
@@ -64,7 +69,11 @@ interface Pod {
   /** Ours: closed when nothing of the pod is left. */
   readonly netns: number;
   transparent: boolean;
+  /** How many of its sockets an earlier agent had opened. */
+  inherited: number;
   state: PodState;
+  /** An attempt to serve it that is under way, shared by all who ask for one. */
+  attempt?: Promise<PodError | undefined> | undefined;
 }
 
 /** A pod that has left; its namespace stays open until every worker is done with it. */
@@ -100,9 +109,7 @@ export class Pods {
     const known = this.#pods.get(uid);
     if (known !== undefined && sameNamespace(known.netns, netns)) {
       closeDescriptor(netns);
-      if (known.state.phase === "up") return undefined;
-      if (known.state.phase === "pending") return this.#open(known);
-      return new PodError({ code: "pods.replaced", uid });
+      return known.state.phase === "up" ? undefined : this.#open(known);
     }
     if (known !== undefined) this.stop(uid);
     const pod: Pod = {
@@ -110,6 +117,7 @@ export class Pods {
       info,
       netns,
       transparent: false,
+      inherited: 0,
       state: { phase: "pending", error: new PodError({ code: "pods.replaced", uid }) },
     };
     this.#pods.set(uid, pod);
@@ -177,6 +185,24 @@ export class Pods {
     return [...this.#pods.values()].filter(({ state }) => state.phase === "pending").map(({ uid }) => uid);
   }
 
+  /** The sockets of a pod, or of all. They stay this object's. */
+  *held(uid?: string): Generator<HeldListener> {
+    const one = uid === undefined ? undefined : this.#pods.get(uid);
+    for (const pod of uid === undefined ? this.#pods.values() : one === undefined ? [] : [one]) {
+      if (pod.state.phase === "pending") continue;
+      const { outbound, plaintext, hbone } = pod.state.listeners;
+      const { transparent } = pod;
+      for (const [at, fd] of [outbound, plaintext, hbone].entries()) {
+        yield { listener: { uid: pod.uid, port: podPorts[at] ?? 0, transparent }, fd };
+      }
+    }
+  }
+
+  /** Tries again what could not be served, without waiting for its turn. */
+  retryPending(): void {
+    for (const pod of [...this.#pods.values()]) if (pod.state.phase === "pending") void this.#open(pod);
+  }
+
   /** Copies for a worker that takes a dead one's place. */
   deliveries(): PodDelivery[] {
     const deliveries: PodDelivery[] = [];
@@ -200,7 +226,12 @@ export class Pods {
     for (const { uid, state } of this.#pods.values()) if (state.phase === "opening") this.#served(uid, worker);
   }
 
-  async #open(pod: Pod): Promise<PodError | undefined> {
+  #open(pod: Pod): Promise<PodError | undefined> {
+    pod.attempt ??= this.#tryOpen(pod).finally(() => (pod.attempt = undefined));
+    return pod.attempt;
+  }
+
+  async #tryOpen(pod: Pod): Promise<PodError | undefined> {
     const { uid } = pod;
     // It was here a moment ago and its 15008 lingers: the port is needed now.
     for (const { closed } of this.#leaving.get(uid) ?? []) {
@@ -208,8 +239,19 @@ export class Pods {
       await closed;
     }
     if (this.#pods.get(uid) !== pod) return new PodError({ code: "pods.replaced", uid });
-    const listeners = this.#listen(pod);
-    if (listeners instanceof PodError) return this.#keepPending(pod, listeners);
+    const taken = await this.#modules.store?.take(uid);
+    if (this.#pods.get(uid) !== pod) {
+      taken?.forEach(({ fd }) => closeDescriptor(fd));
+      return new PodError({ code: "pods.replaced", uid });
+    }
+    const found = provenSockets(pod, taken ?? [], this.#settings, this.#modules.log);
+    // A socket that is kept without being of use would keep its port, too.
+    if (taken !== undefined && found.size < taken.length) this.#modules.store?.drop(uid);
+    const opened = openPodListeners(pod, found, this.#settings);
+    if (opened instanceof ListenError) return this.#keepPending(pod, new PodError(opened.type));
+    const { descriptors: listeners } = opened;
+    pod.transparent = opened.transparent;
+    pod.inherited = found.size;
     const copies = new Map<number, PodDelivery>();
     for (const worker of this.#modules.workers()) {
       const copy = deliveryOf(pod, listeners);
@@ -222,36 +264,10 @@ export class Pods {
     }
     return new Promise((settle) => {
       pod.state = { phase: "opening", listeners, settle, missing: new Set(copies.keys()) };
+      const missing = podPorts.filter((port) => found.get(port) === undefined);
+      this.#modules.store?.put(uid, missing);
       for (const [worker, copy] of copies) this.#modules.serve(worker, copy);
     });
-  }
-
-  #listen(pod: Pod): PodDescriptors | PodError {
-    const { packetMark, ipv6, originalSource } = this.#settings;
-    const opened: number[] = [];
-    pod.transparent = originalSource !== false;
-    for (const port of podPorts) {
-      const listener = listenTcp({
-        netns: pod.netns,
-        address: ipv6 ? "::" : "0.0.0.0",
-        port,
-        backlog: 1024,
-        mark: packetMark,
-        transparent: originalSource !== false,
-      });
-      const failed = listener instanceof LinuxError;
-      if (!failed) opened.push(listener.fd);
-      if (!failed && (listener.transparent || originalSource !== true)) {
-        pod.transparent &&= listener.transparent;
-        continue;
-      }
-      opened.forEach(closeDescriptor);
-      return failed
-        ? new PodError({ code: "pods.listen", uid: pod.uid, port, reason: describe(listener.type) })
-        : new PodError({ code: "pods.not-transparent", uid: pod.uid, port });
-    }
-    const [outbound = -1, plaintext = -1, hbone = -1] = opened;
-    return { outbound, plaintext, hbone };
   }
 
   #keepPending(pod: Pod, error: PodError): PodError {
@@ -264,7 +280,7 @@ export class Pods {
 
   #retry(): void {
     this.#cancelRetry = undefined;
-    for (const pod of [...this.#pods.values()]) if (pod.state.phase === "pending") void this.#open(pod);
+    this.retryPending();
   }
 
   #served(uid: string, worker: number): void {
@@ -274,7 +290,8 @@ export class Pods {
     if (pod.state.missing.size > 0) return;
     const { settle, listeners } = pod.state;
     pod.state = { phase: "up", listeners };
-    this.#modules.log.info({ uid, pod: podName(pod), transparent: pod.transparent }, "pod is served");
+    const { transparent, inherited } = pod;
+    this.#modules.log.info({ uid, pod: podName(pod), transparent, inherited }, "pod is served");
     this.#modules.onChange();
     settle();
   }
@@ -311,8 +328,6 @@ export class Pods {
   }
 }
 
-/** Outbound capture, inbound plaintext capture, HBONE (agent-wire 1.2). */
-const podPorts = [15_001, 15_006, 15_008];
 const retryEveryMs = 5_000;
 
 function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxError {

@@ -24,6 +24,12 @@ export interface PodDescriptors {
   readonly hbone: number;
 }
 
+/**
+ * Connections that may wait in each of them, as far as net.core.somaxconn of the pod lets them: what arrives while one agent is gone and
+ * the next has not begun. Whoever listens on a descriptor again says it again.
+ */
+export const listenBacklog = 4_096;
+
 export interface PodDelivery {
   /** Kubernetes uid. */
   readonly uid: string;

@@ -1,6 +1,6 @@
 /** A worker's share of a pod's three listening sockets: its own duplicates of descriptors that every worker accepts from. */
 import { createServer, type Server, type Socket } from "node:net";
-import type { PodDescriptors } from "../worker-messages.ts";
+import { listenBacklog, type PodDescriptors } from "../worker-messages.ts";
 
 export interface AcceptHandlers {
   readonly outbound: (socket: Socket) => void;
@@ -47,7 +47,7 @@ function listen(fd: number, accepted: (socket: Socket) => void): { server: Serve
     server.once("listening", resolve);
     server.once("error", reject);
   });
-  server.listen({ fd });
+  server.listen({ fd }, listenBacklog);
   return { server, listening };
 }
 
