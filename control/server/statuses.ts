@@ -105,13 +105,12 @@ export class StatusReporter {
     const error = await writing;
     if (error === undefined) return this.#backoff.reset();
     log.warn({ error: error.type, object: key }, "a status was not written; tried again");
-    this.#cancelRetry?.();
     const again = (): void => {
       this.#cancelRetry = undefined;
       for (const [known, row] of this.#rows) this.#due.set(known, row.ref);
       this.#work();
     };
-    if (this.#rows.has(key)) this.#cancelRetry = clock.after(this.#backoff.next(), again);
+    if (this.#rows.has(key)) this.#cancelRetry ??= clock.after(this.#backoff.next(), again);
   }
 }
 

@@ -25,7 +25,7 @@ export function openAuthority({ directory, trustDomain, wallMs }: AuthorityOptio
   const path = join(directory, "root.pem");
   const there = readPrivate(path);
   if (there instanceof FileError) return there;
-  const text = there ?? createOnce(path, newRoot(trustDomain, wallMs));
+  const text = there ?? createOnce(path, textOf(newRoot(trustDomain, wallMs)));
   if (text instanceof FileError) return text;
   const issuer = parseRoot(text);
   if (typeof issuer === "string") return damaged(path, issuer);
@@ -33,9 +33,13 @@ export function openAuthority({ directory, trustDomain, wallMs }: AuthorityOptio
   return issuer;
 }
 
-function newRoot(organisation: string, wallMs: number): string {
-  const root = selfSignedRoot({ organisation, notBeforeMs: wallMs - rootBackdateMs, notAfterMs: wallMs + tenYearsMs });
-  return formatPem("PRIVATE KEY", root.key.export({ type: "pkcs8", format: "der" })) + root.certificatePem;
+/** A root for the next ten years. @param organisation of its subject @param wallMs milliseconds since 1970 */
+export function newRoot(organisation: string, wallMs: number): Issuer {
+  return selfSignedRoot({ organisation, notBeforeMs: wallMs - rootBackdateMs, notAfterMs: wallMs + tenYearsMs });
+}
+
+function textOf({ key, certificatePem }: Issuer): string {
+  return formatPem("PRIVATE KEY", key.export({ type: "pkcs8", format: "der" })) + certificatePem;
 }
 
 /** The root, or what is wrong with the file's text. No part of the text may show in it. */
