@@ -12,7 +12,7 @@ import type { DaemonConfig } from "./config.ts";
 import { desiredPods, type DesiredPod, type NodeSettings } from "./desired.ts";
 import { pluginHandler, type PluginEvent, type PluginView } from "./plugin-server.ts";
 import { NamespaceKernel } from "./pod-kernel.ts";
-import { PodNamespaces } from "./pod-namespaces.ts";
+import { namespacesInFolder, PodNamespaces } from "./pod-namespaces.ts";
 import type { PodStatus } from "./pod-status.ts";
 import { defaultReconcilerOptions, Reconciler, type PodKernel, type ReconcilerOptions } from "./reconcile.ts";
 import { defaultSelectionRules } from "./selectors.ts";
@@ -45,7 +45,7 @@ export async function startDaemon(config: DaemonConfig, modules: DaemonModules):
     dnsCapture: config.dnsCapture,
     selection: defaultSelectionRules,
   };
-  const namespaces = new PodNamespaces(config.netnsDir);
+  const namespaces = new PodNamespaces(namespacesInFolder(config.netnsDir));
   const kernel = new NamespaceKernel(namespaces);
   const agents = new ZdsServer({
     descriptorOf: (uid) => namespaces.held(uid)?.fd,

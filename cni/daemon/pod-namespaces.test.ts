@@ -10,14 +10,14 @@ import {
 } from "../../core/linux/namespace.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { CniError } from "./errors.ts";
-import { PodNamespaces } from "./pod-namespaces.ts";
+import { namespacesInFolder, PodNamespaces } from "./pod-namespaces.ts";
 
 const skip = enterNamespaces() ?? false;
 
 test("a pod's namespace is opened once, and stays open when its name goes", { skip }, () => {
   const { folder, bind } = place();
   const first = bind("pod-a");
-  const namespaces = new PodNamespaces(folder);
+  const namespaces = new PodNamespaces(namespacesInFolder(folder));
   const held = namespaces.hold("pod-a");
   assert.ok(!(held instanceof CniError));
   assert.deepEqual(held.identity, first);
@@ -45,7 +45,7 @@ test(
     symlinkSync("/proc/self/ns/mnt", join(folder, "a-mount-namespace"));
     writeFileSync(join(folder, "a-file"), "");
     mkdirSync(join(folder, "a-folder"));
-    const namespaces = new PodNamespaces(folder);
+    const namespaces = new PodNamespaces(namespacesInFolder(folder));
     assert.ok(!(namespaces.hold("pod-a") instanceof CniError));
     const before = readdirSync("/proc/self/fd").length;
     const cases = [

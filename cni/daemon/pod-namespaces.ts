@@ -1,5 +1,5 @@
-/** The network namespaces of this node's pods, by pod UID: found at `<folder>/<uid>`, checked, and held open for as long as the pod
- *  is ours to look after. The descriptor is what counts: a path can be unmounted, or name another namespace tomorrow. */
+/** The network namespaces of this node's pods, by pod UID: found, checked, and held open for as long as the pod is ours to look after.
+ *  The descriptor is what counts: a path can be unmounted, or name another namespace tomorrow. */
 import { closeSync } from "node:fs";
 import { join } from "node:path";
 import { LinuxError } from "../../core/linux/errno.ts";
@@ -12,16 +12,35 @@ export interface PodNamespace {
   readonly identity: NamespaceIdentity;
 }
 
+/** Opens a pod's namespace, wherever it is found; the descriptor is then the caller's. `path` says where that was. */
+export type NamespaceFinder = (uid: string) => (PodNamespace & { readonly path: string }) | CniError;
+
+/** For a folder that holds one bind mount a pod, named by its UID. */
+export function namespacesInFolder(folder: string): NamespaceFinder {
+  return (uid) => {
+    // A UID is opaque and comes from an object: it must not lead out of the folder.
+    if (!plainName.test(uid)) return new CniError({ code: "cni.netns-invalid", path: folder, reason: "odd-uid" });
+    return openAt(join(folder, uid));
+  };
+}
+
+/** @returns what is at the path, open, when it is a network namespace. */
+export function openAt(path: string): (PodNamespace & { readonly path: string }) | CniError {
+  const fd = openNamespace(path);
+  return fd instanceof LinuxError ? refusal(fd, path) : { fd, identity: namespaceIdentity(fd), path };
+}
+
 export class PodNamespaces {
-  readonly #folder: string;
-  readonly #host: NamespaceIdentity;
+  readonly #find: NamespaceFinder;
+  /** The node's, and this process's where that is another. */
+  readonly #hosts: readonly NamespaceIdentity[];
   readonly #held = new Map<string, PodNamespace>();
 
-  /** @param folder holds one bind mount a pod, named by its UID. The daemon itself runs in the node's own namespace. */
-  constructor(folder: string) {
-    this.#folder = folder;
+  /** @param host the node's own namespace, when it isn't the one this process runs in. */
+  constructor(find: NamespaceFinder, host?: NamespaceIdentity) {
+    this.#find = find;
     const fd = ownNamespace();
-    this.#host = namespaceIdentity(fd);
+    this.#hosts = [namespaceIdentity(fd), ...(host === undefined ? [] : [host])];
     closeSync(fd);
   }
 
@@ -39,14 +58,14 @@ export class PodNamespaces {
     return opened;
   }
 
-  /** Whether the path names another namespace now than the one that is held. One that has vanished is no other. */
+  /** Whether the pod has another namespace now than the one that is held. One that has vanished is no other. */
   replaced(uid: string): boolean {
     const held = this.#held.get(uid);
     if (held === undefined) return false;
     const now = this.#open(uid);
     if (now instanceof CniError) return false;
     closeSync(now.fd);
-    return !same(now.identity, held.identity);
+    return !sameNamespace(now.identity, held.identity);
   }
 
   release(uid: string): void {
@@ -66,12 +85,9 @@ export class PodNamespaces {
   }
 
   #open(uid: string): PodNamespace | CniError {
-    const path = join(this.#folder, uid);
-    // A UID is opaque and comes from an object: it must not lead out of the folder.
-    if (!plainName.test(uid)) return new CniError({ code: "cni.netns-invalid", path: this.#folder, reason: "odd-uid" });
-    const fd = openNamespace(path);
-    if (fd instanceof LinuxError) return refusal(fd, path);
-    const identity = namespaceIdentity(fd);
+    const found = this.#find(uid);
+    if (found instanceof CniError) return found;
+    const { fd, identity, path } = found;
     const reason = this.#objection(uid, identity);
     if (reason === undefined) return { fd, identity };
     closeSync(fd);
@@ -79,9 +95,9 @@ export class PodNamespaces {
   }
 
   #objection(uid: string, identity: NamespaceIdentity): string | undefined {
-    if (same(identity, this.#host)) return "the-node's-own";
+    if (this.#hosts.some((host) => sameNamespace(identity, host))) return "the-node's-own";
     for (const [other, held] of this.#held)
-      if (other !== uid && same(held.identity, identity)) return `held-for-pod-${other}`;
+      if (other !== uid && sameNamespace(held.identity, identity)) return `held-for-pod-${other}`;
     return undefined;
   }
 }
@@ -92,7 +108,7 @@ function refusal(error: LinuxError, path: string): CniError {
   return new CniError({ code: "cni.netns-invalid", path, reason });
 }
 
-function same(a: NamespaceIdentity, b: NamespaceIdentity): boolean {
+export function sameNamespace(a: NamespaceIdentity, b: NamespaceIdentity): boolean {
   return a.dev === b.dev && a.ino === b.ino;
 }
 

@@ -84,6 +84,19 @@ export function connectTcp(options: ConnectOptions): Socket {
   return socket.connect({ host, port, autoSelectFamily: false, family: host.includes(":") ? 6 : 4 });
 }
 
+/** Whether an interface of that namespace carries the address, be it up or not: whether a socket may be bound to it. */
+export function isOwnAddress(netns: number, address: string): boolean {
+  const where = encodeSocketAddress(address, 0);
+  if (where === undefined) return false;
+  return inNamespaceOf(netns, () => {
+    const fd = libc.socket(address.includes(":") ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return false;
+    const bound = libc.bind(fd, where, where.length) === 0;
+    libc.close(fd);
+    return bound;
+  });
+}
+
 /** A second descriptor of the same open file, close-on-exec. EMFILE can happen to anyone. */
 export function duplicateDescriptor(fd: number): number | LinuxError {
   const copy = libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
