@@ -25,6 +25,8 @@ export interface AgentConfig {
   /** How long open connections have after SIGTERM. */
   readonly terminationDeadlineMs: number;
   readonly responseBaggage: boolean;
+  /** Where the node daemon keeps listening sockets for the agent that comes after this one; undefined where it does not. */
+  readonly listenerStore: string | undefined;
   /** A unix socket for the admin server, besides 127.0.0.1:15000. */
   readonly adminSocket: string | undefined;
   /** ISTIO_META_* without the prefix. */
@@ -76,7 +78,8 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
     poolIdleReleaseMs: read.durationMs("POOL_UNUSED_RELEASE_TIMEOUT", 300_000),
     terminationDeadlineMs: terminationDeadline(read, env),
     responseBaggage: read.flag("ENABLE_RESPONSE_BAGGAGE", true),
-    adminSocket: env["AMBIENTD_ADMIN_SOCKET"] === "" ? undefined : env["AMBIENTD_ADMIN_SOCKET"],
+    listenerStore: read.path("AMBIENTD_LISTENER_STORE"),
+    adminSocket: read.path("AMBIENTD_ADMIN_SOCKET"),
     metadata: prefixed(env, "ISTIO_META_"),
   };
   if (read.text("PROXY_MODE", "shared") !== "shared") {
@@ -98,6 +101,10 @@ class Reader {
 
   text(variable: string, otherwise: string): string {
     return this.#env[variable] ?? otherwise;
+  }
+
+  path(variable: string): string | undefined {
+    return this.#env[variable] === "" ? undefined : this.#env[variable];
   }
 
   flag(variable: string, otherwise: boolean): boolean {

@@ -12,8 +12,10 @@ import { startXdsSession, type XdsSession } from "../control/client/xds-session.
 import { configDump } from "./admin/config-dump.ts";
 import { AdminServer, levels } from "./admin/server.ts";
 import { ConfigError, parseConfig, type AgentConfig } from "./config.ts";
+import { EachWorker } from "./each-worker.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
 import { Pods } from "./pods.ts";
+import { StoreClient } from "./listeners/store-client.ts";
 import { Readiness } from "./readiness.ts";
 import type { FromWorker } from "./worker-messages.ts";
 import { Workers } from "./workers.ts";
@@ -49,18 +51,25 @@ class Agent {
   readonly #certificates: WorkloadCertificates;
   readonly #readiness: Readiness;
   readonly #admin: AdminServer;
+  /** Undefined under a node daemon that keeps no sockets. */
+  readonly #store: StoreClient | undefined;
   #xds: XdsSession | undefined;
   #zds: ZdsClient | undefined;
   #zdsPhase: ZdsPhase = "disconnected";
-  /** Workers that have closed everything; the process ends with the last one. */
-  readonly #drained = new Set<number>();
-  #quitting = false;
-  readonly #allDrained = Promise.withResolvers<void>();
+  #phase: "serving" | "last-orders" | "draining" = "serving";
+  /** Settles when no worker has anything left of what it had when the end was announced. */
+  readonly #earlierEnded = new EachWorker(systemClock, () => this.#workers.count);
+  /** Settles when every worker has closed everything. */
+  readonly #allDrained = new EachWorker(systemClock, () => this.#workers.count);
 
   constructor(config: AgentConfig, log: Log) {
     this.#config = config;
     this.#log = log;
-    this.#readiness = new Readiness(() => this.#workers.broadcast({ kind: "gates", gates: this.#readiness.gates }));
+    this.#readiness = new Readiness(() => {
+      const { gates } = this.#readiness;
+      this.#workers.broadcast({ kind: "gates", gates });
+      if (gates.every(({ pending }) => pending === undefined)) this.#store?.sayServing(true);
+    });
     this.#workers = new Workers({
       count: config.workers,
       readinessPort: 15_021,
@@ -80,8 +89,22 @@ class Agent {
       greeting: () => [...this.#certificates.greeting(), { kind: "gates", gates: this.#readiness.gates }],
       deliveries: () => this.#pods.deliveries(),
       onMessage: (message, index) => this.#hear(message, index),
-      onLost: (index) => this.#pods.workerLost(index),
+      onLost: (index) => {
+        this.#pods.workerLost(index);
+        this.#earlierEnded.add(index);
+        if (this.#phase === "draining") this.#allDrained.add(index);
+      },
     });
+    const { listenerStore } = config;
+    if (listenerStore !== undefined) {
+      this.#store = new StoreClient({
+        path: listenerStore,
+        clock: systemClock,
+        log,
+        held: (uid) => this.#pods.held(uid),
+        onConnected: () => this.#pods.retryPending(),
+      });
+    }
     this.#pods = new Pods(
       { packetMark: config.packetMark, ipv6: config.ipv6, originalSource: config.originalSource, lingerMs: 3_000 },
       {
@@ -91,6 +114,7 @@ class Agent {
         broadcast: (message) => this.#workers.broadcast(message),
         serve: (worker, pod) => this.#workers.serve(worker, pod),
         onChange: () => this.#podsChanged(),
+        store: this.#store,
       },
     );
     const token = (): string => readToken(config.authToken);
@@ -126,7 +150,7 @@ class Agent {
     const { nodeName, clusterId, workers } = this.#config;
     process.on("SIGTERM", () => void this.#quit("SIGTERM"));
     process.on("SIGINT", () => {
-      if (this.#quitting) process.exit(0);
+      if (this.#phase !== "serving") process.exit(0);
       void this.#quit("SIGINT");
     });
     this.#log.info({ node: nodeName, workers, pid: process.pid }, "agent starts");
@@ -153,6 +177,7 @@ class Agent {
         return rejected;
       },
     });
+    this.#store?.start();
     // The node daemon is listened to from the beginning: pods that wait for an identity or for control wait in their own queue,
     // within a deadline, which is better for them than a port on which nobody listens.
     this.#zds = new ZdsClient({
@@ -191,10 +216,10 @@ class Agent {
         return this.#pods.receive(message, index);
       case "readiness-failed":
         return this.#log.error({ port: 15_021, problem: message.detail }, "readiness cannot be asked for");
+      case "earlier-ended":
+        return this.#earlierEnded.add(index);
       case "drained":
-        this.#drained.add(index);
-        if (this.#drained.size === this.#workers.count) this.#allDrained.resolve();
-        return;
+        return this.#allDrained.add(index);
       case "started":
       case "mesh-applied":
       case "dumped":
@@ -203,7 +228,7 @@ class Agent {
   }
 
   #podsChanged(): void {
-    if (this.#quitting) return;
+    if (this.#phase === "draining") return;
     const pending = this.#pods.pending();
     if (this.#zdsPhase !== "live") {
       const reason =
@@ -242,20 +267,27 @@ class Agent {
     });
   }
 
-  /** No new connection, then the open ones within the deadline, then everything. */
+  /**
+   * Serves on until somebody else does, within limits; then no new connection, the open ones within the deadline, and everything is closed.
+   */
   async #quit(cause: string): Promise<void> {
-    if (this.#quitting) return;
-    this.#quitting = true;
+    if (this.#phase !== "serving") return;
+    this.#phase = "last-orders";
     const { terminationDeadlineMs } = this.#config;
-    this.#log.info({ cause, deadlineMs: terminationDeadlineMs }, "agent drains");
-    this.#zds?.close();
-    this.#workers.broadcast({ kind: "drain", deadlineMs: terminationDeadlineMs });
-    const cancel = systemClock.after(terminationDeadlineMs + graceMs, () => this.#allDrained.resolve());
-    // The clock's timers keep nothing alive, and by now nothing else may.
+    const endMs = systemClock.nowMs() + terminationDeadlineMs;
+    this.#log.info({ cause, deadlineMs: terminationDeadlineMs }, "agent is to end");
+    // The clock's timers keep nothing alive, and by the end nothing else may.
     const alive = setInterval(() => undefined, 1_000);
-    await this.#allDrained.promise;
-    cancel();
+    const because = await this.#relieved(Math.max(0, terminationDeadlineMs - lastOrdersMs(terminationDeadlineMs)));
+    this.#phase = "draining";
+    const deadlineMs = Math.round(Math.max(0, endMs - systemClock.nowMs()));
+    this.#log.info({ because, deadlineMs }, "agent drains");
+    this.#zds?.close();
+    this.#workers.broadcast({ kind: "drain", deadlineMs });
+    this.#pods.letGo();
+    await this.#allDrained.within(deadlineMs + graceMs);
     this.#xds?.close();
+    this.#store?.close();
     this.#manager.close();
     this.#provider.close();
     this.#admin.close();
@@ -264,6 +296,28 @@ class Agent {
     this.#log.info({ cause }, "agent ends");
     process.exit(0);
   }
+
+  /**
+   * Settles, with the reason, when it is time to accept no more: another agent serves; or nobody is left for whose sake to delay the
+   * next agent's start; or there is no time left. A connection that comes meanwhile is better off here than in a queue without an agent.
+   */
+  async #relieved(withinMs: number): Promise<"a successor serves" | "all have ended" | "time is up"> {
+    const endMs = systemClock.nowMs() + withinMs;
+    this.#store?.sayServing(false);
+    if (await this.#store?.hasSuccessor()) return "a successor serves";
+    this.#workers.broadcast({ kind: "last-orders" });
+    for (;;) {
+      const leftMs = endMs - systemClock.nowMs();
+      if (leftMs <= 0) return "time is up";
+      if (await this.#earlierEnded.within(Math.min(leftMs, askSuccessorEveryMs))) return "all have ended";
+      if (await this.#store?.hasSuccessor()) return "a successor serves";
+    }
+  }
+}
+
+/** What the last connections to be accepted get of the deadline. */
+function lastOrdersMs(deadlineMs: number): number {
+  return Math.min(1_000, deadlineMs / 4);
 }
 
 /** A literal token, or the content of the file, read anew each time: tokens are rotated. */
@@ -277,6 +331,7 @@ function readToken(source: string): string {
 }
 
 const graceMs = 1_000;
+const askSuccessorEveryMs = 100;
 const usage = `usage: ambientd agent
 Configured by its environment: XDS_ADDRESS, CA_ADDRESS, XDS_ROOT_CA, CA_ROOT_CA, AUTH_TOKEN, INPOD_UDS, NODE_NAME, CLUSTER_ID,
 SECRET_TTL, ZTUNNEL_WORKER_THREADS, AMBIENTD_ADMIN_SOCKET and more: docs/agent.md.

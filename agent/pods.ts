@@ -61,6 +61,7 @@ type PodState =
       readonly settle: (error?: PodError) => void;
     }
   | { readonly phase: "up"; readonly listeners: PodDescriptors }
+  | { readonly phase: "let-go" } // the process ends: its workers finish what they have
   | { readonly phase: "pending"; readonly error: PodError }; // tried again every five seconds
 
 interface Pod {
@@ -136,7 +137,7 @@ export class Pods {
     this.#pods.delete(uid);
     const { state } = pod;
     if (state.phase === "pending") closeDescriptor(pod.netns);
-    else {
+    else if (state.phase !== "let-go") {
       closeListeners(state.listeners);
       if (state.phase === "opening") state.settle(new PodError({ code: "pods.replaced", uid }));
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -174,7 +175,7 @@ export class Pods {
   rows(): PodRow[] {
     const rows = [...this.#pods.values()].map(({ uid, info, state }): PodRow => {
       if (state.phase === "pending") return { uid, info, state: "Pending", error: state.error.type };
-      return { uid, info, state: state.phase === "up" ? "Up" : "Pending" };
+      return { uid, info, state: state.phase === "up" ? "Up" : state.phase === "let-go" ? "Leaving" : "Pending" };
     });
     const leaving = [...this.#leaving.values()].flat();
     return [...rows, ...leaving.map(({ pod: { uid, info } }): PodRow => ({ uid, info, state: "Leaving" }))];
@@ -189,12 +190,27 @@ export class Pods {
   *held(uid?: string): Generator<HeldListener> {
     const one = uid === undefined ? undefined : this.#pods.get(uid);
     for (const pod of uid === undefined ? this.#pods.values() : one === undefined ? [] : [one]) {
-      if (pod.state.phase === "pending") continue;
+      if (!("listeners" in pod.state)) continue;
       const { outbound, plaintext, hbone } = pod.state.listeners;
       const { transparent } = pod;
       for (const [at, fd] of [outbound, plaintext, hbone].entries()) {
         yield { listener: { uid: pod.uid, port: podPorts[at] ?? 0, transparent }, fd };
       }
+    }
+  }
+
+  /**
+   * Closes this thread's own copies of all sockets, once and for good: what arrives from now on is the store's to keep, and the next
+   * agent's to accept. Namespaces stay open for the workers.
+   */
+  letGo(): void {
+    this.#cancelRetry?.();
+    for (const pod of this.#pods.values()) {
+      const { state } = pod;
+      pod.state = { phase: "let-go" };
+      if (!("listeners" in state)) continue;
+      closeListeners(state.listeners);
+      if (state.phase === "opening") state.settle(new PodError({ code: "pods.replaced", uid: pod.uid }));
     }
   }
 
@@ -207,7 +223,7 @@ export class Pods {
   deliveries(): PodDelivery[] {
     const deliveries: PodDelivery[] = [];
     for (const pod of this.#pods.values()) {
-      if (pod.state.phase === "pending") continue;
+      if (!("listeners" in pod.state)) continue;
       const delivery = deliveryOf(pod, pod.state.listeners);
       if (!(delivery instanceof LinuxError)) deliveries.push(delivery);
       else this.#modules.log.error({ uid: pod.uid, error: delivery.type }, "the new worker cannot serve this pod");
@@ -240,7 +256,7 @@ export class Pods {
     }
     if (this.#pods.get(uid) !== pod) return new PodError({ code: "pods.replaced", uid });
     const taken = await this.#modules.store?.take(uid);
-    if (this.#pods.get(uid) !== pod) {
+    if (this.#pods.get(uid) !== pod || pod.state.phase === "let-go") {
       taken?.forEach(({ fd }) => closeDescriptor(fd));
       return new PodError({ code: "pods.replaced", uid });
     }

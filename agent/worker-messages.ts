@@ -77,7 +77,9 @@ export type ToWorker =
   | { readonly kind: "gates"; readonly gates: readonly Gate[] }
   | { readonly kind: "dump"; readonly id: number }
   | { readonly kind: "log-level"; readonly level: string }
-  /** The process is to end: no more is accepted; what is open has until the deadline. */
+  /** The process is to end, but nobody else serves yet: answered by `earlier-ended` when what is open now has ended. */
+  | { readonly kind: "last-orders" }
+  /** The process ends: no more is accepted; what is open has until the deadline. */
   | { readonly kind: "drain"; readonly deadlineMs: number };
 
 export type FromWorker =
@@ -89,5 +91,6 @@ export type FromWorker =
   | { readonly kind: "pod-gone"; readonly uid: string }
   | { readonly kind: "certificate-wanted"; readonly identity: Identity }
   | { readonly kind: "dumped"; readonly id: number; readonly dump: WorkerDump }
+  | { readonly kind: "earlier-ended" }
   | { readonly kind: "readiness-failed"; readonly detail: string }
   | { readonly kind: "drained" };

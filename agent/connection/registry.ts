@@ -25,6 +25,7 @@ export class ConnectionRegistry {
   readonly #connections = new Map<Connection, Registered>();
   readonly #byPod = new Map<string, Set<Connection>>();
   readonly #admitted = new ConnectionIndex<Connection>();
+  readonly #awaited: { readonly connections: Set<Connection>; readonly settle: () => void }[] = [];
 
   get size(): number {
     return this.#connections.size;
@@ -55,6 +56,14 @@ export class ConnectionRegistry {
     const ofPod = this.#byPod.get(registered.pod);
     ofPod?.delete(connection);
     if (ofPod?.size === 0) this.#byPod.delete(registered.pod);
+    for (const { connections, settle } of this.#awaited)
+      if (connections.delete(connection) && connections.size === 0) settle();
+  }
+
+  /** Settles when every connection that is open now has ended; later ones do not count. */
+  presentOnesEnded(): Promise<void> {
+    if (this.#connections.size === 0) return Promise.resolve();
+    return new Promise((settle) => this.#awaited.push({ connections: new Set(this.#connections.keys()), settle }));
   }
 
   ofPod(pod: string): ReadonlySet<Connection> {

@@ -56,6 +56,7 @@ export class HboneServer {
   readonly #handshakes = new Map<string, Handshake>();
   #tls: Server | undefined;
   #identity: TlsIdentity | undefined;
+  #retired = false;
 
   constructor(options: HboneServerOptions) {
     this.#options = options;
@@ -77,6 +78,7 @@ export class HboneServer {
     socket.allowHalfOpen = false;
     const handshake = new Handshake(socket, this.#options, () => {
       if (this.#handshakes.get(key) === handshake) this.#handshakes.delete(key);
+      this.#options.onGone?.();
     });
     this.#handshakes.set(key, handshake);
     if (this.#tls !== undefined) this.#secure(handshake);
@@ -94,17 +96,21 @@ export class HboneServer {
     for (const session of this.#sessions) session.tick(nowMs);
   }
 
-  /** GOAWAY to all: no stream is taken any more, each tunnel ends with its last one. */
+  /**
+   * GOAWAY to all: each tunnel ends with its last stream. A handshake that is under way goes on: its client waits with a first stream,
+   * and would have to be told that it failed.
+   */
   retire(): void {
-    for (const handshake of [...this.#handshakes.values()]) {
-      handshake.fail(new TunnelError({ code: "tunnel.lost", detail: "the pod is leaving" }));
-    }
+    this.#retired = true;
     for (const session of this.#sessions) session.retire();
   }
 
   /** Everything at once. */
   destroy(): void {
-    this.retire();
+    this.#retired = true;
+    for (const handshake of [...this.#handshakes.values()]) {
+      handshake.fail(new TunnelError({ code: "tunnel.lost", detail: "the pod is leaving" }));
+    }
     for (const session of [...this.#sessions]) session.destroy();
     this.#tls?.removeAllListeners();
   }
@@ -144,6 +150,7 @@ export class HboneServer {
       this.#options.onGone?.();
     });
     this.#sessions.add(session);
+    if (this.#retired) session.retireAfterFirst();
     this.#options.onOpened?.();
   }
 
@@ -221,7 +228,9 @@ class ServerTunnel implements StreamHost {
   readonly #session: ServerHttp2Session;
   readonly #keepalive: Keepalive;
   readonly #blockedWrite: BlockedWrite;
+  readonly #clock: Clock;
   #lost = false;
+  #retirement: "no" | "after-first" | "announced" = "no";
 
   constructor(
     tls: TLSSocket,
@@ -230,6 +239,7 @@ class ServerTunnel implements StreamHost {
     options: HboneServerOptions,
     onClosed: () => void,
   ) {
+    this.#clock = options.clock;
     // Before the session's own listeners: a stream that closes asks whether it was its tunnel that went.
     tls.on("error", () => (this.#lost = true));
     tls.once("close", () => {
@@ -253,6 +263,7 @@ class ServerTunnel implements StreamHost {
     this.#session.once("remoteSettings", () => handshake.done());
     this.#session.on("stream", (stream, headers) => {
       options.onStream(new Incoming(stream, headers, peer, this));
+      if (this.#retirement === "after-first") this.retire();
     });
     this.#session.on("error", () => (this.#lost = true));
     this.#session.once("close", () => {
@@ -271,8 +282,24 @@ class ServerTunnel implements StreamHost {
     this.#blockedWrite.wrote();
   }
 
+  /**
+   * GOAWAY twice (RFC 9113 6.8): the first says that there will be another, the second, a round trip later, which stream was the last.
+   * What a client had sent meanwhile it knows to be untouched by then.
+   */
   retire(): void {
-    if (!this.#session.closed) this.#session.close();
+    if (this.#retirement === "announced" || this.#session.closed) return;
+    this.#retirement = "announced";
+    this.#session.goaway(constants.NGHTTP2_NO_ERROR, highestStream);
+    const close = (): void => void (this.#session.closed || this.#session.close());
+    this.#clock.after(pongPatienceMs, close);
+    if (!this.#session.ping(close)) close();
+  }
+
+  /** For a tunnel that comes too late: whoever made it has a stream for it. */
+  retireAfterFirst(): void {
+    if (this.#retirement !== "no") return;
+    this.#retirement = "after-first";
+    this.#clock.after(firstStreamWithinMs, () => this.retire());
   }
 
   destroy(): void {
@@ -340,3 +367,6 @@ function endpointOf(address: string | undefined, port: number | undefined): Endp
 function ignore(): void {}
 
 const sessionMemoryMiB = 1024;
+const highestStream = 0x7fff_ffff;
+const pongPatienceMs = 1_000;
+const firstStreamWithinMs = 1_000;

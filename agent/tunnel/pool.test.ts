@@ -169,11 +169,28 @@ test("a retired tunnel takes nobody, is still counted, and is gone with its last
   assert.equal(gone, 1);
 });
 
-test("a closed pool serves nobody, those who wait included", async () => {
+test("a retired pool still makes a tunnel for who needs one, and it goes with its last stream", async () => {
   const pool = new TunnelPool({ nowMs: () => 0 });
   const made = Promise.withResolvers<ClientTunnel>();
   const waiting = pool.acquire(target, () => made.promise);
-  pool.close();
+  pool.retire();
+  const tunnel = new FakeTunnel(100);
+  made.resolve(tunnel);
+  leased(await waiting);
+  const { tunnel: shared } = leased(await pool.acquire(target, () => Promise.resolve(new FakeTunnel(100))));
+  assert.equal(shared, tunnel);
+  tunnel.release();
+  assert.equal(tunnel.phase, "open");
+  tunnel.release();
+  assert.equal(tunnel.phase, "closed");
+  assert.equal(pool.tunnels, 0);
+});
+
+test("a destroyed pool serves nobody, those who wait included", async () => {
+  const pool = new TunnelPool({ nowMs: () => 0 });
+  const made = Promise.withResolvers<ClientTunnel>();
+  const waiting = pool.acquire(target, () => made.promise);
+  pool.destroy();
   const tunnel = new FakeTunnel(100);
   made.resolve(tunnel);
   assert.ok((await waiting) instanceof TunnelError);

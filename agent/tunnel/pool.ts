@@ -47,7 +47,8 @@ export class TunnelPool {
   readonly #entries = new Map<string, Entry>();
   /** Tunnels that take no new streams but still have some. */
   readonly #leaving = new Set<ClientTunnel>();
-  #closed = false;
+  /** `retired`: a tunnel is made for whoever needs one, and goes with its last stream. */
+  #phase: "open" | "retired" | "closed" = "open";
 
   constructor(options: TunnelPoolOptions) {
     this.#options = options;
@@ -65,7 +66,7 @@ export class TunnelPool {
       if (lease !== undefined) return lease;
     }
     for (;;) {
-      if (this.#closed) return new TunnelError({ code: "tunnel.lost", detail: "the pod is gone" });
+      if (this.#phase === "closed") return new TunnelError({ code: "tunnel.lost", detail: "the pod is gone" });
       const entry = this.#entry(key);
       const creator = entry.creating === undefined;
       entry.creating ??= this.#create(key, entry, create);
@@ -76,6 +77,9 @@ export class TunnelPool {
         made.reserve();
         return { tunnel: made, reused: !creator };
       }
+      // The peer is leaving: it may have a successor at the same place.
+      if (made.phase !== "open")
+        return new TunnelError({ code: "tunnel.lost", detail: "retired before its first stream" });
       const lease = this.#take(key);
       if (lease !== undefined) return lease;
       // A tunnel that has no room for the one who made it has none for anybody: no loop of handshakes.
@@ -107,15 +111,15 @@ export class TunnelPool {
     for (const entry of [...this.#entries.values()]) for (const { tunnel } of [...entry.tunnels]) tunnel.retire();
   }
 
-  /** As {@link retireAll}, and nobody gets a tunnel any more. */
-  close(): void {
-    this.#closed = true;
+  /** As {@link retireAll}; connections that are still on their way to a tunnel get one that ends with them. */
+  retire(): void {
+    this.#phase = "retired";
     this.retireAll();
   }
 
   /** Ends every tunnel at once, streams and all. */
   destroy(): void {
-    this.#closed = true;
+    this.#phase = "closed";
     for (const entry of [...this.#entries.values()]) for (const { tunnel } of [...entry.tunnels]) tunnel.destroy();
     for (const tunnel of [...this.#leaving]) tunnel.destroy();
   }
@@ -145,13 +149,17 @@ export class TunnelPool {
     const pooled: Pooled = { tunnel, idleSinceMs: this.#options.nowMs() };
     entry.tunnels.push(pooled);
     tunnel.changed = () => this.#changed(key, entry, pooled);
-    if (this.#closed) tunnel.retire();
+    if (this.#phase === "closed") tunnel.destroy();
   }
 
   #changed(key: string, entry: Entry, pooled: Pooled): void {
     const { tunnel } = pooled;
+    const wasBusy = pooled.idleSinceMs === undefined;
     pooled.idleSinceMs = tunnel.streams > 0 ? undefined : (pooled.idleSinceMs ?? this.#options.nowMs());
-    if (tunnel.phase === "open") return;
+    if (tunnel.phase === "open") {
+      if (this.#phase === "retired" && wasBusy && tunnel.streams === 0) tunnel.retire();
+      return;
+    }
     const at = entry.tunnels.indexOf(pooled);
     if (at >= 0) entry.tunnels.splice(at, 1);
     this.#forgetIfEmpty(key, entry);

@@ -127,7 +127,7 @@ export class ServedPod {
     await this.#listeners.closeHbone();
     this.#phase = "finishing";
     this.#server.retire();
-    this.pool.close();
+    this.pool.retire();
     onClosed();
     this.#look();
   }
@@ -190,7 +190,8 @@ export class ServedPod {
 
   #look(): void {
     if (this.#phase !== "finishing") return;
-    const busy = this.#context.registry.ofPod(this.uid).size + this.#server.tunnels + this.pool.tunnels;
+    const tunnels = this.#server.tunnels + this.#server.handshakes + this.pool.tunnels;
+    const busy = this.#context.registry.ofPod(this.uid).size + tunnels;
     if (busy > 0) return;
     this.#phase = "gone";
     this.#onPodGone();

@@ -111,6 +111,8 @@ export class DataPlaneWorker {
       case "log-level":
         this.#modules.log.level = message.level;
         return;
+      case "last-orders":
+        return void this.#context.registry.presentOnesEnded().then(() => this.#modules.send({ kind: "earlier-ended" }));
       case "drain":
         return this.#drain(message.deadlineMs);
     }
