@@ -22,6 +22,9 @@ export interface ConnectionFacts {
   service?: MeshService | undefined;
   destinationWorkload?: MeshWorkload | undefined;
   destinationIdentity?: string | undefined;
+  /** Attempts that failed before one succeeded, or all did; and why the last of them. */
+  retries?: number | undefined;
+  retryReason?: CloseCode | undefined;
   /** Our end of the connection to the application: what the server sees as its peer. */
   appLocal?: Endpoint | undefined;
 }
@@ -64,6 +67,8 @@ export function logFields(record: CloseRecord): Record<string, string | number> 
     "dst.identity": facts.destinationIdentity,
     "dst.cluster": facts.destinationWorkload?.clusterId,
     "app.local": textOf(facts.appLocal),
+    retries: facts.retries,
+    retry_reason: facts.retryReason,
     bytes_sent: record.bytesSent,
     bytes_recv: record.bytesReceived,
     duration: `${Math.round(record.durationMs)}ms`,

@@ -21,7 +21,7 @@ export interface ClientTunnelOptions {
   /** SPIFFE URIs; the peer must prove one of them. */
   readonly accepted: readonly string[];
   readonly clock: Clock;
-  /** For TCP, TLS and the wait for a CONNECT's answer, each counted from its beginning. Default 10,000. */
+  /** For TCP and TLS together. Default 10,000. */
   readonly deadlineMs?: number;
 }
 
@@ -113,18 +113,16 @@ class HboneClient implements ClientTunnel, StreamHost {
   readonly #keepalive: Keepalive;
   readonly #blockedWrite: BlockedWrite;
   readonly #clock: Clock;
-  readonly #deadlineMs: number;
   #phase: TunnelPhase = "open";
   #streams = 0;
   /** Why the connection went, as far as we know better than the streams do. */
   #lost: TunnelError | undefined;
 
   constructor(tls: TLSSocket, peerIdentity: string, options: ClientTunnelOptions) {
-    const { clock, deadlineMs = defaultDeadlineMs } = options;
+    const { clock } = options;
     this.peerIdentity = peerIdentity;
     this.bornMs = clock.nowMs();
     this.#clock = clock;
-    this.#deadlineMs = deadlineMs;
     // Before the session's own listeners: a stream that closes asks whether it was its tunnel that went.
     // A server that refuses our certificate says so after the client's handshake is over (RFC 8446 4.4.2.4): a TLS error, too.
     tls.on("error", (error: Error & { code?: string }) => {
@@ -190,7 +188,7 @@ class HboneClient implements ClientTunnel, StreamHost {
     this.changed?.();
   }
 
-  open(headers: Readonly<Record<string, string>>, opener: StreamOpener): void {
+  open(headers: Readonly<Record<string, string>>, opener: StreamOpener, withinMs = defaultDeadlineMs): void {
     if (this.#lost !== undefined || this.#session.destroyed) {
       this.release();
       return opener.failed(this.#lost ?? new TunnelError({ code: "tunnel.lost", detail: "session closed" }));
@@ -204,7 +202,7 @@ class HboneClient implements ClientTunnel, StreamHost {
       return opener.failed(new TunnelError({ code: "tunnel.lost", detail: messageOf(thrown) }));
     }
     stream.once("close", () => this.release());
-    new Opening(stream, this, opener, this.#clock, this.#deadlineMs);
+    new Opening(stream, this, opener, this.#clock, withinMs);
   }
 
   /** Why a stream of this tunnel ended without an answer. */

@@ -60,8 +60,8 @@ export interface ClientTunnel {
   reserve(): void;
   /** Gives unused room back. */
   release(): void;
-  /** Uses the room that was reserved. @param headers of the CONNECT. */
-  open(headers: Readonly<Record<string, string>>, opener: StreamOpener): void;
+  /** Uses the room that was reserved. @param headers of the CONNECT. @param withinMs for its answer, 10,000 when missing. */
+  open(headers: Readonly<Record<string, string>>, opener: StreamOpener, withinMs?: number): void;
   /** Takes no further stream; ends with its last one. */
   retire(): void;
   /** Ends at once, streams and all. */

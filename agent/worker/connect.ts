@@ -4,26 +4,30 @@ import { errnoOf, namedError } from "../../core/linux/errno.ts";
 import { connectFailure, type Failure } from "./socket-errors.ts";
 import type { ConnectRequest, WorkerContext } from "./context.ts";
 
-/** @param request `from`: the address to connect from, where it isn't ours. */
+/**
+ * @param request `from`: the address to connect from, where it isn't ours.
+ * @param withinMs for each attempt, that of the settings when missing.
+ */
 export async function connectFrom(
   context: WorkerContext,
   request: Omit<ConnectRequest, "from"> & { readonly from?: string | undefined },
+  withinMs = context.settings.connectDeadlineMs,
 ): Promise<Socket | Failure> {
   const { from: address, ...rest } = request;
-  if (address === undefined) return settled(await connectOnce(context, rest));
+  if (address === undefined) return settled(await connectOnce(context, rest, withinMs));
   for (let attempt = 0; attempt < portsTried; attempt++) {
     const port = context.sourcePorts.next();
-    const result = await connectOnce(context, { ...rest, from: { address, port } });
+    const result = await connectOnce(context, { ...rest, from: { address, port } }, withinMs);
     if (!(result instanceof Error) || !portTaken.has(errnoOf(result) ?? "")) return settled(result);
   }
-  return settled(await connectOnce(context, { ...rest, from: { address } }));
+  return settled(await connectOnce(context, { ...rest, from: { address } }, withinMs));
 }
 
 export function isFailure(result: Socket | Failure): result is Failure {
   return "reason" in result;
 }
 
-function connectOnce(context: WorkerContext, request: ConnectRequest): Promise<Socket | Error> {
+function connectOnce(context: WorkerContext, request: ConnectRequest, withinMs: number): Promise<Socket | Error> {
   return new Promise((resolve) => {
     const socket = context.connect(request);
     const settle = (result: Socket | Error): void => {
@@ -33,7 +37,7 @@ function connectOnce(context: WorkerContext, request: ConnectRequest): Promise<S
       resolve(result);
     };
     const connected = (): void => settle(socket);
-    const cancel = context.clock.after(context.settings.connectDeadlineMs, () => {
+    const cancel = context.clock.after(withinMs, () => {
       settle(namedError("connect", "ETIMEDOUT"));
       socket.on("error", ignore);
       socket.destroy();

@@ -4,7 +4,6 @@
  */
 import type { Socket } from "node:net";
 import { isLoopback, type Endpoint } from "../../core/base/ip.ts";
-import { closeReason } from "../../core/decision/close-reasons.ts";
 import { isOwnPort } from "../../core/decision/own-ports.ts";
 import { decideOutbound, type HboneRoute, type OutboundDecision } from "../../core/decision/route.ts";
 import { connectHeaders } from "../../core/protocol/hbone/request.ts";
@@ -16,6 +15,7 @@ import { TcpEnd } from "../relay/tcp-end.ts";
 import { openClientTunnel } from "../tunnel/hbone-client.ts";
 import type { Lease, TunnelPool } from "../tunnel/pool.ts";
 import { TunnelError, type ClientTunnel, type StreamOpener, type TunnelStream } from "../tunnel/tunnel.ts";
+import { Attempts, attemptWithinMs } from "./attempts.ts";
 import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
@@ -68,17 +68,24 @@ class Outbound {
     return this.#route(source, target);
   }
 
-  /** Follows the decision; a failure that left nothing relayed gets one more, without the endpoint that failed. */
+  /** Follows decisions until one leads somewhere; a failure that left nothing relayed may get another. */
   async #route(source: MeshWorkload, target: Endpoint): Promise<Failure | undefined> {
-    const first = this.#decide(source, target);
-    const problem = await this.#follow(first, source);
-    if (problem === undefined || closeReason(problem.reason).retry !== "before-first-byte") return problem;
-    const failed = "workload" in first ? first.workload.uid : undefined;
-    if (failed === undefined || !("service" in first && first.service !== undefined)) return problem;
-    const second = this.#decide(source, target, new Set([failed]));
-    // Without another endpoint the first failure is the reason, not the lack of a second choice.
-    if (second.kind === "refuse") return problem;
-    return this.#follow(second, source);
+    const { clock, random, settings } = this.#context;
+    const sinceMs = clock.nowMs();
+    let attempts: Attempts | undefined;
+    for (;;) {
+      const decision = this.#decide(source, target, attempts?.exclude);
+      const leftMs = Math.max(1_000, settings.connectDeadlineMs - (clock.nowMs() - sinceMs));
+      const problem = await this.#follow(decision, source, attemptWithinMs(decision, leftMs));
+      if (problem === undefined) return undefined;
+      attempts ??= new Attempts(sinceMs, random);
+      const next = attempts.next(decision, problem, clock.nowMs());
+      // Somebody else may have ended it meanwhile: a policy, or the agent's own end.
+      if (next.kind === "give-up" || this.#connection.state.phase !== "deciding") return attempts.problem;
+      this.#connection.facts.retries = attempts.failed;
+      this.#connection.facts.retryReason = attempts.problem?.reason;
+      if (next.afterMs > 0) await new Promise<void>((resolve) => void clock.after(next.afterMs, resolve));
+    }
   }
 
   #decide(source: MeshWorkload, target: Endpoint, exclude?: ReadonlySet<string>): OutboundDecision {
@@ -87,34 +94,35 @@ class Outbound {
     return decideOutbound(mesh.state, { source, target, network, random, ...(exclude && { exclude }) });
   }
 
-  async #follow(decision: OutboundDecision, source: MeshWorkload): Promise<Failure | undefined> {
+  async #follow(decision: OutboundDecision, source: MeshWorkload, withinMs: number): Promise<Failure | undefined> {
     const { facts } = this.#connection;
     switch (decision.kind) {
       case "refuse":
         return failure(decision.reason, decision.hostname);
       case "passthrough":
-        return this.#connectPlain(decision.target);
+        return this.#connectPlain(decision.target, withinMs);
       case "direct":
         facts.destinationWorkload = decision.workload;
         facts.service = decision.service;
-        return this.#connectPlain(decision.target);
+        return this.#connectPlain(decision.target, withinMs);
       case "hbone":
-        return this.#connectTunnel(decision, source);
+        return this.#connectTunnel(decision, source, withinMs);
     }
   }
 
-  async #connectPlain(target: Endpoint): Promise<Failure | undefined> {
+  async #connectPlain(target: Endpoint, withinMs: number): Promise<Failure | undefined> {
     const { facts } = this.#connection;
     facts.protocol = "tcp";
     facts.destination = target;
-    const socket = await connectFrom(this.#context, { netns: this.#pod.netns, remote: target });
+    facts.authority = facts.sourceIdentity = facts.destinationIdentity = undefined;
+    const socket = await connectFrom(this.#context, { netns: this.#pod.netns, remote: target }, withinMs);
     if (isFailure(socket)) return socket;
     facts.appLocal = localOf(socket);
     this.#connection.open(this.#client, new TcpEnd(socket, this.#context.resets));
     return undefined;
   }
 
-  async #connectTunnel(route: HboneRoute, source: MeshWorkload): Promise<Failure | undefined> {
+  async #connectTunnel(route: HboneRoute, source: MeshWorkload, withinMs: number): Promise<Failure | undefined> {
     const { facts } = this.#connection;
     facts.protocol = "hbone";
     facts.destination = route.tunnel;
@@ -132,35 +140,41 @@ class Outbound {
         context: certificate.context,
         accepted: route.identities,
         clock: this.#context.clock,
-        deadlineMs: this.#context.settings.connectDeadlineMs,
+        deadlineMs: withinMs,
       });
       if (!(tunnel instanceof TunnelError)) this.#context.handshakes.outbound += 1;
       return tunnel;
     };
     const key = { pod: this.#pod.uid, source: certificate.uri, accepted: route.identities, endpoint: route.tunnel };
-    const stream = await this.#openStream(pool, key, create, route, source);
+    const stream = await this.#openStream(pool, key, create, (lease) =>
+      this.#connectStream(lease, route, source, withinMs),
+    );
     if (stream instanceof TunnelError) return tunnelFailure(stream);
     this.#connection.open(this.#client, stream);
     return undefined;
   }
 
-  /** A pooled tunnel may have died unnoticed: what was lost with it before any answer is tried once in a fresh one. */
+  /** A pooled tunnel may have died unnoticed: what was lost with it before any answer is tried at once in a fresh one. */
   async #openStream(
     pool: TunnelPool,
     key: Parameters<TunnelPool["acquire"]>[0],
     create: () => Promise<ClientTunnel | TunnelError>,
-    route: HboneRoute,
-    source: MeshWorkload,
+    connect: (lease: Lease) => Promise<TunnelStream | TunnelError>,
   ): Promise<TunnelStream | TunnelError> {
     const lease = await pool.acquire(key, create);
     if (lease instanceof TunnelError) return lease;
-    const stream = await this.#connectStream(lease, route, source);
+    const stream = await connect(lease);
     if (!(stream instanceof TunnelError) || !lease.reused || !isWorthAFreshTunnel(stream)) return stream;
     const fresh = await pool.acquire(key, create, true);
-    return fresh instanceof TunnelError ? fresh : this.#connectStream(fresh, route, source);
+    return fresh instanceof TunnelError ? fresh : connect(fresh);
   }
 
-  #connectStream({ tunnel }: Lease, route: HboneRoute, source: MeshWorkload): Promise<TunnelStream | TunnelError> {
+  #connectStream(
+    { tunnel }: Lease,
+    route: HboneRoute,
+    source: MeshWorkload,
+    withinMs: number,
+  ): Promise<TunnelStream | TunnelError> {
     const { facts } = this.#connection;
     facts.destinationIdentity = tunnel.peerIdentity;
     const headers = connectHeaders({
@@ -172,7 +186,7 @@ class Outbound {
     });
     return new Promise((resolve) => {
       const opener: StreamOpener = { opened: resolve, failed: resolve };
-      tunnel.open(headers, opener);
+      tunnel.open(headers, opener, withinMs);
     });
   }
 }

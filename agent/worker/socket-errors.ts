@@ -7,6 +7,8 @@ import type { TunnelError } from "../tunnel/tunnel.ts";
 export interface Failure {
   readonly reason: CloseCode;
   readonly details: CloseDetails;
+  /** Nobody has looked at the request, and in a moment the same place may have somebody who does: its agent is being restarted. */
+  readonly again?: boolean;
 }
 
 /** Why an application, or a plain destination, could not be connected to. */
@@ -17,6 +19,28 @@ export function connectFailure(error: unknown): Failure {
 
 /** Why there is no tunnel, or no stream in it. */
 export function tunnelFailure({ type }: TunnelError): Failure {
+  const { reason, details } = tunnelReason(type);
+  return { reason, details, again: mayBeBack(type) };
+}
+
+/** What an agent that ends, or begins, looks like from here. */
+function mayBeBack(type: TunnelError["type"]): boolean {
+  switch (type.code) {
+    case "tunnel.connect-failed":
+      return passing.has(type.errno);
+    case "tunnel.tls-failed":
+      return type.detail === "closed" || passing.has(type.detail);
+    case "tunnel.lost":
+    case "tunnel.stream-refused":
+    case "tunnel.unresponsive":
+    case "tunnel.protocol-error":
+      return true;
+    default:
+      return false;
+  }
+}
+
+function tunnelReason(type: TunnelError["type"]): Failure {
   const say = (reason: CloseCode, detail?: string): Failure => ({ reason, details: { detail } });
   switch (type.code) {
     case "tunnel.connect-failed":
@@ -68,6 +92,8 @@ export function tunnelFailure({ type }: TunnelError): Failure {
       return say("BAD_CONNECT_REPLY", type.detail);
   }
 }
+
+const passing: ReadonlySet<string> = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE"]);
 
 const connectReasons: Readonly<Record<string, CloseCode>> = {
   ECONNREFUSED: "CONNECT_REFUSED",
