@@ -21,12 +21,11 @@ import { join } from "node:path";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import type { Log } from "../../core/base/log.ts";
+import { Delivery } from "./delivery.ts";
+import { ObjectTables } from "./object-tables.ts";
+import { ProblemLog } from "./problem-log.ts";
 import { composePatches, ObjectStore, overlayFileName, parseOverlayFileName } from "./object-store.ts";
-import type { Kind, KubeObject, ObjectOf } from "./objects.ts";
 import {
-  problemText,
-  refKey,
-  refOf,
   SourceError,
   type MergePatch,
   type ObjectDelta,
@@ -62,19 +61,17 @@ export class DirectorySource implements Source {
   readonly synced: Promise<void>;
   readonly #options: Required<DirectoryOptions>;
   readonly #store = new ObjectStore();
-  readonly #subscribers = new Set<(deltas: readonly ObjectDelta[]) => void>();
+  readonly #tables = new ObjectTables();
+  readonly #delivery = new Delivery();
+  readonly #problemLog: ProblemLog;
   /** Files that are not settled yet. */
   readonly #unsettled = new Map<string, Look>();
   /** State of each file as it was last applied, by name. */
   readonly #applied = new Map<string, string>();
   readonly #overlayStats = new Map<string, string>();
   readonly #watchers = new Map<string, { close(): void }>();
-  readonly #reported = new Map<string, SourceProblem>();
   readonly #cancelTimers = new Map<"settle" | "rescan" | "overlays", () => void>();
   readonly #startedMs: number;
-  /** Batches on their way to subscribers, the one being delivered first. */
-  readonly #undelivered: ObjectDelta[][] = [];
-  #snapshot: Snapshot | undefined;
   #unreadable: SourceProblem[] = [];
   #reportSynced: (() => void) | undefined;
   #writes = 0;
@@ -82,6 +79,7 @@ export class DirectorySource implements Source {
 
   constructor(options: DirectoryOptions) {
     this.#options = { clock: systemClock, settleMs: 50, rescanMs: 5_000, ...options };
+    this.#problemLog = new ProblemLog(options.log);
     this.#startedMs = this.#options.clock.nowMs();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.synced = promise;
@@ -91,13 +89,11 @@ export class DirectorySource implements Source {
   }
 
   list(): Snapshot {
-    this.#snapshot ??= new ObjectSnapshot(this.#store.objects());
-    return this.#snapshot;
+    return this.#tables.snapshot();
   }
 
   subscribe(callback: (deltas: readonly ObjectDelta[]) => void): () => void {
-    this.#subscribers.add(callback);
-    return () => this.#subscribers.delete(callback);
+    return this.#delivery.subscribe(callback);
   }
 
   problems(): readonly SourceProblem[] {
@@ -128,7 +124,7 @@ export class DirectorySource implements Source {
     for (const watcher of this.#watchers.values()) watcher.close();
     for (const cancel of this.#cancelTimers.values()) cancel();
     this.#watchers.clear();
-    this.#subscribers.clear();
+    this.#delivery.clear();
   }
 
   /** Looks at both folders as a whole, and at this once more after a while. */
@@ -224,28 +220,9 @@ export class DirectorySource implements Source {
   /** Tells subscribers what differs since the last time, and the log what is new to complain about. */
   #publish(): void {
     const deltas = this.#store.flush();
-    this.#report();
-    if (deltas.length === 0) return;
-    this.#snapshot = undefined;
-    this.#undelivered.push(deltas);
-    // A subscriber that writes a status is here again while others have not heard of the first change: theirs first.
-    if (this.#undelivered.length > 1) return;
-    for (let batch = this.#undelivered[0]; batch !== undefined; batch = this.#undelivered[0]) {
-      for (const callback of this.#subscribers) callback(batch);
-      this.#undelivered.shift();
-    }
-  }
-
-  #report(): void {
-    const now = new Map(this.problems().map((problem) => [JSON.stringify(problem), problem]));
-    for (const [key, problem] of now) {
-      if (this.#reported.has(key)) continue;
-      this.#reported.set(key, problem);
-      const { level, message, ...fields } = problem;
-      if (level === "error") this.#options.log.error(fields, problemText(problem));
-      else this.#options.log.info(fields, message);
-    }
-    for (const key of this.#reported.keys()) if (!now.has(key)) this.#reported.delete(key);
+    this.#problemLog.report(this.problems());
+    this.#tables.apply(deltas);
+    this.#delivery.publish(deltas);
   }
 
   /** @returns undefined when the folder cannot be read: what is known of it stays. */
@@ -291,34 +268,6 @@ export class DirectorySource implements Source {
       if (!this.#closed) fire();
     });
     this.#cancelTimers.set(timer, cancel);
-  }
-}
-
-class ObjectSnapshot implements Snapshot {
-  readonly #objects = new Map<string, KubeObject>();
-  readonly #byKind = new Map<Kind, KubeObject[]>();
-
-  constructor(objects: Iterable<KubeObject>) {
-    for (const object of objects) {
-      this.#objects.set(refKey(refOf(object)), object);
-      const sameKind = this.#byKind.get(object.kind);
-      if (sameKind === undefined) this.#byKind.set(object.kind, [object]);
-      else sameKind.push(object);
-    }
-    const place = (object: KubeObject): string => `${object.metadata.namespace}/${object.metadata.name}`;
-    for (const sameKind of this.#byKind.values()) sameKind.sort((a, b) => (place(a) < place(b) ? -1 : 1));
-  }
-
-  get<K extends Kind>(kind: K, namespace: string, name: string): ObjectOf<K> | undefined {
-    return this.#objects.get(refKey({ kind, namespace, name })) as ObjectOf<K> | undefined;
-  }
-
-  all<K extends Kind>(kind: K): readonly ObjectOf<K>[] {
-    return (this.#byKind.get(kind) ?? []) as ObjectOf<K>[];
-  }
-
-  objects(): Iterable<KubeObject> {
-    return this.#objects.values();
   }
 }
 
