@@ -48,6 +48,7 @@ test("a row carries addresses, account, capture options and what the object says
     uid: "a",
     ref: { kind: "Pod", namespace: "shop", name: "cart" },
     serviceAccount: "default",
+    sandboxUid: "a",
     addresses: ["10.0.0.2", "fd00::2"],
     want: "leave",
     because: "not-selected",
@@ -55,4 +56,28 @@ test("a row carries addresses, account, capture options and what the object says
     problems: [],
     redirection: "pending",
   });
+});
+
+test("until status has addresses, those that the plugin told count", () => {
+  const source = new HandSource();
+  const told = new Map([["a", ["10.0.0.2"]]]);
+  const addresses = () => desiredPods(source.list(), settings, told).get("a")?.addresses;
+  source.put(pod({ uid: "a", name: "cart", phase: "Pending" }));
+  assert.deepEqual(addresses(), ["10.0.0.2"]);
+  source.put(pod({ uid: "a", name: "cart", addresses: ["10.0.0.3"] }));
+  assert.deepEqual(addresses(), ["10.0.0.3"]);
+});
+
+test("a static pod's cgroups bear another UID than its object", () => {
+  const source = new HandSource();
+  source.put(pod({ uid: "a", name: "etcd", annotations: { "kubernetes.io/config.mirror": "0123abcd" } }));
+  assert.equal(desiredPods(source.list(), settings).get("a")?.sandboxUid, "0123abcd");
+});
+
+test("on a node that is released nobody is wanted, and what has ended is dropped as ever", () => {
+  const source = new HandSource();
+  source.put(namespace("shop", ambient), pod({ uid: "a", name: "a" }), pod({ uid: "b", name: "b", phase: "Failed" }));
+  const rows = desiredPods(source.list(), { ...settings, released: true });
+  assert.deepEqual([rows.get("a")?.want, rows.get("a")?.because], ["leave", "released"]);
+  assert.equal(rows.get("b")?.want, "forget");
 });

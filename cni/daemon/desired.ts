@@ -12,7 +12,9 @@ export interface DesiredPod {
   readonly uid: string;
   readonly ref: ObjectRef;
   readonly serviceAccount: string;
-  /** Canonical text. */
+  /** The UID that the pod's cgroups bear: for a static pod not that of its object. */
+  readonly sandboxUid: string;
+  /** Canonical text: as status says; until it says anything, as the CNI plugin said. */
   readonly addresses: readonly string[];
   readonly want: Want;
   readonly because: WantReason;
@@ -22,21 +24,31 @@ export interface DesiredPod {
   readonly redirection: string | undefined;
 }
 
-export type WantReason = "selected" | "host-network" | "sidecar" | "excluded-namespace" | "not-selected" | "ended";
+export type WantReason =
+  "selected" | "host-network" | "sidecar" | "excluded-namespace" | "not-selected" | "ended" | "released";
 
 export interface NodeSettings {
   readonly node: string;
   readonly dnsCapture: boolean;
   readonly selection: SelectionRules;
+  /** ambientd is being taken off this node: every pod shall leave, alive. */
+  readonly released?: boolean;
 }
 
+/** What the plugin told of pods whose status doesn't say it yet: addresses by pod UID. */
+export type ToldAddresses = ReadonlyMap<string, readonly string[]>;
+
 /** Pods that are not in the result are gone. */
-export function desiredPods(objects: Snapshot, settings: NodeSettings): Map<string, DesiredPod> {
+export function desiredPods(
+  objects: Snapshot,
+  settings: NodeSettings,
+  told: ToldAddresses = new Map(),
+): Map<string, DesiredPod> {
   const rows = new Map<string, DesiredPod>();
   for (const pod of objects.all("Pod")) {
     if (pod.spec.nodeName !== settings.node) continue;
     const namespace = objects.get("Namespace", "", pod.metadata.namespace);
-    const row = desiredPod(pod, namespace?.metadata.labels, settings);
+    const row = desiredPod(pod, namespace?.metadata.labels, settings, told);
     rows.set(row.uid, row);
   }
   return rows;
@@ -46,6 +58,7 @@ function desiredPod(
   pod: Pod,
   namespaceLabels: Pod["metadata"]["labels"] | undefined,
   settings: NodeSettings,
+  told: ToldAddresses,
 ): DesiredPod {
   const { metadata, spec, status } = pod;
   const subject = { ...metadata, hostNetwork: spec.hostNetwork };
@@ -55,15 +68,19 @@ function desiredPod(
     uid: metadata.uid,
     ref: { kind: "Pod", namespace: metadata.namespace, name: metadata.name },
     serviceAccount: spec.serviceAccountName,
-    addresses: status.podIPs,
+    sandboxUid: metadata.annotations[mirrorAnnotation] ?? metadata.uid,
+    addresses: status.podIPs.length > 0 ? status.podIPs : (told.get(metadata.uid) ?? []),
     capture: options,
     problems,
     redirection: metadata.annotations[redirectionAnnotation],
   } as const;
   // Capture stays through a graceful end: only a pod whose processes have ended is dropped.
   if (endedPhases.has(status.phase)) return { ...row, want: "forget", because: "ended" };
+  if (settings.released === true) return { ...row, want: "leave", because: "released" };
   if (selection.selected) return { ...row, want: "enrol", because: "selected" };
   return { ...row, want: "leave", because: selection.reason };
 }
 
+/** On the object that stands for a static pod: the UID that the kubelet gave the pod itself. */
+const mirrorAnnotation = "kubernetes.io/config.mirror";
 const endedPhases: ReadonlySet<string> = new Set(["Succeeded", "Failed"]);

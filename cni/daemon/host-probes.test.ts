@@ -71,8 +71,14 @@ test("a daemon that starts finds the sets as they were, and prunes what belongs 
   const next = new HostProbes(pair.netns.neighbour, () => root);
   assert.equal(await next.ensure(), undefined);
   assert.equal(held(pair).length, 3);
-  assert.equal(await next.prune(new Set(["stays"])), undefined);
+  const captured = new Map([["stays", ["10.0.0.1", "fd00::1"]]]);
+  assert.equal(await next.keep(captured, false), undefined);
+  assert.equal(held(pair).length, 3);
+  assert.equal(await next.keep(captured, true), undefined);
   assert.deepEqual(held(pair), ["10.0.0.1 stays", "fd00::1 stays"]);
+  // An address that went from one pod to another while nobody looked.
+  assert.equal(await next.keep(new Map([["next", ["10.0.0.1"]]]), true), undefined);
+  assert.deepEqual(held(pair), ["10.0.0.1 next"]);
 });
 
 test(

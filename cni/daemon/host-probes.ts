@@ -23,10 +23,16 @@ export interface ProbePort {
   allow(uid: string, addresses: readonly string[]): Promise<CniError | undefined>;
   /** The pod is no longer captured, or no more. */
   forget(uid: string): Promise<CniError | undefined>;
+  /** In every full round: rules and sets are as these captured pods need them. `prune`: what belongs to no other pod goes. */
+  keep(captured: ReadonlyMap<string, readonly string[]>, prune: boolean): Promise<CniError | undefined>;
 }
 
 /** For a node whose probes need no help: the lab's, where none are sent. */
-export const noProbes: ProbePort = { allow: async () => undefined, forget: async () => undefined };
+export const noProbes: ProbePort = {
+  allow: async () => undefined,
+  forget: async () => undefined,
+  keep: async () => undefined,
+};
 
 export class HostProbes implements ProbePort {
   readonly #netns: number;
@@ -59,24 +65,23 @@ export class HostProbes implements ProbePort {
 
   async allow(uid: string, addresses: readonly string[]): Promise<CniError | undefined> {
     const held = this.#held();
+    return held instanceof CniError ? held : this.#apply(corrections(held, uid, addresses));
+  }
+
+  async keep(captured: ReadonlyMap<string, readonly string[]>, prune: boolean): Promise<CniError | undefined> {
+    const failure = await this.ensure();
+    if (failure !== undefined) return failure;
+    const held = this.#held();
     if (held instanceof CniError) return held;
-    const wanted = new Set(addresses);
-    const left = ofPod(held, uid).filter((address) => !wanted.has(address));
-    const missing = addresses.filter((address) => !held.some((one) => one.address === address && one.comment === uid));
-    return this.#apply([...removeProbed(left), ...putProbed(uid, missing)]);
+    // Left by pods that went while no daemon looked.
+    const stale = prune ? held.filter(({ comment }) => !captured.has(comment)).map(({ address }) => address) : [];
+    const wrong = [...captured].flatMap(([uid, addresses]) => corrections(held, uid, addresses));
+    return this.#apply([...removeProbed(stale), ...wrong]);
   }
 
   async forget(uid: string): Promise<CniError | undefined> {
     const held = this.#held();
     return held instanceof CniError ? held : this.#apply(removeProbed(ofPod(held, uid)));
-  }
-
-  /** Takes out what belongs to none of these pods: left by pods that went while no daemon looked. */
-  async prune(uids: ReadonlySet<string>): Promise<CniError | undefined> {
-    const held = this.#held();
-    if (held instanceof CniError) return held;
-    const stale = held.filter(({ comment }) => !uids.has(comment)).map(({ address }) => address);
-    return this.#apply(removeProbed(stale));
   }
 
   /** Nothing of ours stays in the node's namespace. */
@@ -103,6 +108,13 @@ export class HostProbes implements ProbePort {
       return hostError(thrown);
     }
   }
+}
+
+/** @param held before; several pods' corrections may stand in one transaction, since no address has two pods. */
+function corrections(held: readonly SetElement[], uid: string, addresses: readonly string[]): NftOperation[] {
+  const left = ofPod(held, uid).filter((address) => !addresses.includes(address));
+  const missing = addresses.filter((address) => !held.some((one) => one.address === address && one.comment === uid));
+  return [...removeProbed(left), ...putProbed(uid, missing)];
 }
 
 function ofPod(elements: readonly SetElement[], uid: string): string[] {

@@ -4,7 +4,7 @@
  * and one of its interfaces carries one of the pod's addresses.
  */
 import { closeSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import type { Clock } from "../../core/base/clock.ts";
 import type { NamespaceIdentity } from "../../core/linux/namespace.ts";
 import { isOwnAddress } from "../../core/linux/sockets.ts";
@@ -61,7 +61,9 @@ export class NodeNamespaces {
     const { proc, netnsDir } = this.#modules;
     const process = /^\/proc\/([1-9]\d*)\/ns\/net$/.exec(path);
     if (process !== null) return join(proc, process[1] ?? "", "ns/net");
-    return /^\/.+\//.test(path) && plainName.test(basename(path)) ? join(netnsDir, basename(path)) : undefined;
+    if (path.startsWith("/proc/")) return undefined;
+    const name = /^(?:\/[^/]+)+\/([^/]+)$/.exec(path)?.[1] ?? "";
+    return plainName.test(name) ? join(netnsDir, name) : undefined;
   }
 
   /** From now on the pod is looked for there. */

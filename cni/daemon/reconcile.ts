@@ -18,6 +18,7 @@ import {
   type Redirection,
 } from "./enrolment.ts";
 import { CniError } from "./errors.ts";
+import { noProbes, type ProbePort } from "./host-probes.ts";
 import { Lanes } from "./lanes.ts";
 import { statusOf, type PodStatus } from "./pod-status.ts";
 
@@ -46,6 +47,8 @@ export interface AgentPort {
 export interface ReconcilerModules {
   readonly kernel: PodKernel;
   readonly agents: AgentPort;
+  /** Absent: nobody's probes need help. */
+  readonly probes?: ProbePort;
   /** Answered by `annotated` or `annotationFailed`. */
   readonly annotate: (pod: DesiredPod, redirection: Redirection, gone: boolean) => void;
   readonly clock: Clock;
@@ -72,6 +75,16 @@ export interface Row {
   annotated: boolean;
   annotationError: ErrorData | undefined;
   cancelTimer: (() => void) | undefined;
+  /** Something has come to be known while the namespace was being looked for: look again. */
+  lookAgain: boolean;
+}
+
+/** How long pods may take to leave a node that is given up. */
+export interface ReleaseLimits {
+  /** For an annotation that can't be written: the rights to do so may be gone already. */
+  readonly annotationMs: number;
+  /** For captured connections to end by themselves; afterwards they are cut. */
+  readonly drainMs: number;
 }
 
 export class Reconciler {
@@ -79,6 +92,8 @@ export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #rows = new Map<string, Row>();
   readonly #lanes = new Lanes(16);
+  readonly #probes: ProbePort;
+  #release: { readonly limits: ReleaseLimits; readonly sinceMs: number } | undefined;
   #change = Promise.withResolvers<void>();
   #driftCount = 0;
   #rounds = 0;
@@ -88,6 +103,7 @@ export class Reconciler {
   constructor(modules: ReconcilerModules, options: ReconcilerOptions = defaultReconcilerOptions) {
     this.#modules = modules;
     this.#options = options;
+    this.#probes = modules.probes ?? noProbes;
   }
 
   /** The first look: what the kernel holds of every pod, wanted or not. Settles when all have been looked at, so that the first
@@ -99,6 +115,7 @@ export class Reconciler {
       this.#dispatch(row, { kind: "inspect" });
     }
     await this.until(() => ![...this.#rows.values()].some((row) => isBeingInspected(row.state)));
+    await this.#keepProbes();
     this.#scheduleRound();
   }
 
@@ -112,7 +129,29 @@ export class Reconciler {
   /** Something may be there now that was missed before: look for the pod's namespace at once, if that is what it waits for. */
   nudge(uid: string): void {
     const row = this.#rows.get(uid);
-    if (row?.state.phase === "inspecting") this.#dispatch(row, { kind: "wanted" });
+    if (row?.state.phase !== "inspecting") return;
+    row.lookAgain = row.state.work.now === "running";
+    this.#dispatch(row, { kind: "wanted" });
+  }
+
+  /** The pod has another namespace than the one that is held. Repeat it until the other is held. */
+  replaced(uid: string): void {
+    this.#tell(uid, { kind: "replaced" });
+  }
+
+  /** Settles when every pod has left; `update` must have said that they shall. */
+  async release(limits: ReleaseLimits): Promise<void> {
+    const { clock } = this.#modules;
+    this.#release = { limits, sinceMs: clock.nowMs() };
+    let cancel: () => void;
+    const giveUp = (): void => {
+      for (const { state, desired } of this.#rows.values())
+        if (state.phase === "unannotating") this.annotated(desired.uid, undefined);
+      cancel = clock.after(500, giveUp);
+    };
+    cancel = clock.after(limits.annotationMs, giveUp);
+    await this.until(() => [...this.#rows.values()].every(({ state }) => state.phase === "absent"));
+    cancel();
   }
 
   // News from the agents and the annotations.
@@ -142,6 +181,7 @@ export class Reconciler {
   /** Looks at every captured pod now. Settles when all have been looked at (repairs may still be under way). */
   async fullRound(): Promise<void> {
     this.#rounds += 1;
+    await this.#keepProbes();
     await Promise.all([...this.#rows.values()].map((row) => this.#check(row)));
   }
 
@@ -187,6 +227,7 @@ export class Reconciler {
       annotated: false,
       annotationError: undefined,
       cancelTimer: undefined,
+      lookAgain: false,
     };
     this.#rows.set(desired.uid, row);
     for (const problem of desired.problems)
@@ -208,6 +249,7 @@ export class Reconciler {
       this.#dispatch(row, { kind: "drifted" });
     } else if (before.addresses.join() !== desired.addresses.join()) {
       this.nudge(desired.uid);
+      if (isCaptured(row.state)) void this.#allowProbes(row).then((error) => this.#reportProbes(error));
     }
     this.#dropIfDone(row);
   }
@@ -245,6 +287,9 @@ export class Reconciler {
         "failed, will be tried again",
       );
     row.state = state;
+    if (row.lookAgain && state.phase === "inspecting" && state.work.now === "waiting")
+      queueMicrotask(() => this.nudge(row.desired.uid));
+    row.lookAgain &&= state.phase === "inspecting" && state.work.now === "running";
   }
 
   #begin(row: Row, effect: Effect): void {
@@ -252,22 +297,28 @@ export class Reconciler {
     const { uid, capture, addresses } = row.desired;
     switch (effect.kind) {
       case "inspect":
-        return this.#run(row, async () => found(await kernel.inspect(uid), row.desired));
+        return this.#run(row, async () => {
+          const truth = await kernel.inspect(uid);
+          const isCaptive = !(truth instanceof CniError) && truth.capture === "redirecting";
+          const error = isCaptive && row.desired.want === "enrol" ? await this.#allowProbes(row) : undefined;
+          return error ?? found(truth, row.desired);
+        });
       case "route":
         return this.#run(row, async () => (await kernel.route(uid)) ?? { kind: "routed" });
       case "redirect":
-        return this.#run(row, async () => (await kernel.redirect(uid, capture)) ?? { kind: "captured" });
+        return this.#run(row, async () => (await kernel.redirect(uid, capture)) ?? (await this.#captured(row)));
       case "repair":
         return this.#run(
           row,
-          async () => (await kernel.route(uid)) ?? (await kernel.redirect(uid, capture)) ?? { kind: "captured" },
+          async () => (await kernel.route(uid)) ?? (await kernel.redirect(uid, capture)) ?? (await this.#captured(row)),
         );
       case "release":
         return this.#run(row, async () => (await kernel.release(uid)) ?? { kind: "released" });
       case "count":
         return this.#run(row, async () => {
           const held = await kernel.count(uid, addresses);
-          return held instanceof CniError ? held : { kind: "counted", held: held.connections + held.listeners };
+          if (held instanceof CniError) return held;
+          return { kind: "counted", held: this.#mayCut() ? 0 : held.connections + held.listeners };
         });
       case "remove":
         return this.#run(row, async () => (await kernel.remove(uid)) ?? { kind: "removed" });
@@ -282,6 +333,7 @@ export class Reconciler {
         row.annotated = true;
         return annotate(row.desired, effect.redirection, row.gone);
       case "close":
+        void this.#probes.forget(uid).then((error) => this.#reportProbes(error));
         return kernel.close(uid);
       case "retry":
         return this.#timer(row, retryDelayMs(effect.failures, this.#modules.random));
@@ -324,6 +376,38 @@ export class Reconciler {
     if (row.annotated) this.#modules.annotate(row.desired, undefined, true);
   }
 
+  /** Before the annotation: once peers know, a policy may refuse all others, and probes must pass. */
+  async #captured(row: Row): Promise<EnrolmentEvent | CniError> {
+    return (await this.#allowProbes(row)) ?? { kind: "captured" };
+  }
+
+  #allowProbes({ desired }: Row): Promise<CniError | undefined> {
+    return this.#probes.allow(desired.uid, desired.addresses);
+  }
+
+  async #keepProbes(): Promise<void> {
+    const rows = [...this.#rows.values()];
+    // One that is announced was captured by an earlier life of this daemon, though its namespace isn't found yet.
+    const captured = rows.filter(
+      ({ state, desired }) => isCaptured(state) || (desired.want === "enrol" && desired.redirection === "enabled"),
+    );
+    const byUid = new Map(captured.map(({ desired }) => [desired.uid, desired.addresses]));
+    // A pod whose addresses aren't known yet may be the owner of any.
+    const prune = captured.every(({ desired }) => desired.addresses.length > 0);
+    this.#reportProbes(await this.#probes.keep(byUid, prune));
+  }
+
+  #reportProbes(error: CniError | undefined): void {
+    if (error !== undefined)
+      this.#modules.log.warn({ error: error.type }, "the node's rules for probes could not be set");
+  }
+
+  /** The node is given up, and connections have had their time. */
+  #mayCut(): boolean {
+    if (this.#release === undefined) return false;
+    return this.#modules.clock.nowMs() - this.#release.sinceMs >= this.#release.limits.drainMs;
+  }
+
   async #check(row: Row): Promise<void> {
     const { state, desired } = row;
     if (state.phase !== "enrolled" && state.phase !== "redirected") return;
@@ -355,11 +439,16 @@ export class Reconciler {
   }
 }
 
+/** From the redirect on until it is taken out: its probes need help. */
+function isCaptured({ phase }: Enrolment): boolean {
+  return phase === "redirected" || phase === "enrolled" || phase === "repairing" || phase === "unannotating";
+}
+
 /** A pod that shall leave and whose namespace can't be found holds nothing of ours. */
 function found(truth: KernelTruth | CniError, desired: DesiredPod): EnrolmentEvent | CniError {
   const annotated = desired.redirection !== undefined;
   if (!(truth instanceof CniError)) return { kind: "found", truth, annotated };
-  const missing = truth.type.code === "cni.netns-missing" || truth.type.code === "cni.netns-invalid";
+  const missing = notFound.has(truth.type.code);
   if (desired.want === "enrol" || !missing) return truth;
   return { kind: "found", truth: { routing: "none", capture: "none" }, annotated };
 }
@@ -378,3 +467,5 @@ function retryDelayMs(failures: number, random: Random): number {
 function nameOf({ ref }: DesiredPod): string {
   return `${ref.namespace}/${ref.name}`;
 }
+
+const notFound: ReadonlySet<string> = new Set(["cni.netns-missing", "cni.netns-invalid", "cni.no-address"]);

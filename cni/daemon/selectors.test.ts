@@ -36,13 +36,14 @@ test("the truth table of namespace and pod labels", () => {
   }
 });
 
-test("host network, a sidecar and an excluded namespace are a no whatever the labels say, each with its reason", () => {
+test("host network, a sidecar and an excluded namespace are a no to those that ask, each with its reason", () => {
   const labels = says("ambient");
   const cases = [
     [pod({ labels, hostNetwork: true }), "host-network"],
     [pod({ labels, annotations: { [sidecarStatusAnnotation]: "" } }), "sidecar"],
     [pod({ labels, namespace: "kube-system" }), "excluded-namespace"],
     [pod(), "not-selected"],
+    [pod({ hostNetwork: true, namespace: "kube-system" }), "not-selected"],
   ] as const;
   for (const [which, reason] of cases)
     assert.deepEqual(select(which, says(which.labels === labels ? "ambient" : undefined), defaultSelectionRules), {

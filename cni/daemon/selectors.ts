@@ -42,7 +42,9 @@ export interface SelectionRules {
 
 export type Selection =
   | { readonly selected: true }
-  | { readonly selected: false; readonly reason: "host-network" | "sidecar" | "excluded-namespace" | "not-selected" };
+  /** The labels say yes, and something else says no. */
+  | { readonly selected: false; readonly reason: "host-network" | "sidecar" | "excluded-namespace" }
+  | { readonly selected: false; readonly reason: "not-selected" };
 
 /** A pod that says ambient; or a namespace that does, with a pod that doesn't say none. */
 export const defaultSelectors: readonly EnrolmentSelector[] = [
@@ -60,14 +62,15 @@ export const defaultSelectionRules: SelectionRules = {
 
 /** @param namespaceLabels of the pod's namespace; undefined when no such Namespace object is known (then only the pod speaks). */
 export function select(pod: SelectablePod, namespaceLabels: Labels | undefined, rules: SelectionRules): Selection {
-  if (pod.hostNetwork) return { selected: false, reason: "host-network" };
-  if (Object.hasOwn(pod.annotations, sidecarStatusAnnotation)) return { selected: false, reason: "sidecar" };
-  if (rules.excludeNamespaces.has(pod.namespace)) return { selected: false, reason: "excluded-namespace" };
-  const selected = rules.selectors.some(
+  const asked = rules.selectors.some(
     ({ podSelector, namespaceSelector }) =>
       matches(podSelector, pod.labels) && matches(namespaceSelector, namespaceLabels ?? {}),
   );
-  return selected ? { selected } : { selected, reason: "not-selected" };
+  if (!asked) return { selected: false, reason: "not-selected" };
+  if (pod.hostNetwork) return { selected: false, reason: "host-network" };
+  if (Object.hasOwn(pod.annotations, sidecarStatusAnnotation)) return { selected: false, reason: "sidecar" };
+  if (rules.excludeNamespaces.has(pod.namespace)) return { selected: false, reason: "excluded-namespace" };
+  return { selected: true };
 }
 
 /** Kubernetes' semantics: every label and every expression must hold; NotIn and DoesNotExist hold for a label that is absent. */
