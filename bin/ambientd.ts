@@ -3,6 +3,7 @@ const rooms: Readonly<Record<string, () => Promise<{ main(argv: string[]): Promi
   agent: () => import("../agent/main.ts"),
   control: () => import("../control/server/main.ts"),
   cni: () => import("../cni/main.ts"),
+  release: () => import("../control/release/main.ts"),
 };
 
 const [name = "help", ...argv] = process.argv.slice(2);
