@@ -24,10 +24,6 @@ export interface CommonConfig {
   readonly trustDomain: string;
   /** Names and addresses control is reached by. */
   readonly advertise: readonly string[];
-  /** Where `/healthz` and `/readyz` are answered; absent: nowhere. */
-  readonly health?: Endpoint;
-  /** Where `/debug/…` is answered: loopback, or the path of a unix socket. */
-  readonly debug?: Endpoint | string;
 }
 
 export interface FolderConfig extends CommonConfig {
@@ -57,6 +53,10 @@ export interface KubernetesConfig extends CommonConfig {
   readonly podName: string;
   /** `namespace/service account` of those that act for the node they run on. */
   readonly trustedAgents: readonly string[];
+  /** Where `/healthz` and `/readyz` are answered; absent: nowhere. */
+  readonly health?: Endpoint;
+  /** Where `/debug/…` is answered: loopback, or the path of a unix socket; absent: nowhere. */
+  readonly debug?: Endpoint | string;
 }
 
 export type ControlConfig = FolderConfig | KubernetesConfig;
@@ -103,6 +103,11 @@ function parseKubernetes(given: Given, common: CommonConfig): KubernetesConfig |
   if (strange !== undefined) {
     return badFlag("--trusted-agent", `is "${strange}"`, "give namespace/serviceaccount, once for each");
   }
+  const healthText = one(given, "health");
+  const health = healthText === undefined ? undefined : parseListen("--health", healthText);
+  if (health instanceof ConfigError) return health;
+  const debug = parseDebug(one(given, "debug"));
+  if (debug instanceof ConfigError) return debug;
   const kubeconfig = one(given, "kubeconfig");
   const context = one(given, "context");
   return {
@@ -113,6 +118,8 @@ function parseKubernetes(given: Given, common: CommonConfig): KubernetesConfig |
     trustedAgents,
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
     ...(context === undefined ? {} : { context }),
+    ...(health === undefined ? {} : { health }),
+    ...(debug === undefined ? {} : { debug }),
     ...common,
   };
 }
@@ -130,19 +137,12 @@ function parseCommon(given: Given): CommonConfig | ConfigError {
   }
   const advertise = parseNames("--advertise", one(given, "advertise") ?? "");
   if (advertise instanceof ConfigError) return advertise;
-  const healthText = one(given, "health");
-  const health = healthText === undefined ? undefined : parseListen("--health", healthText);
-  if (health instanceof ConfigError) return health;
-  const debug = parseDebug(one(given, "debug"));
-  if (debug instanceof ConfigError) return debug;
   return {
     listen,
     ...(certTtlSeconds === undefined ? {} : { certTtlSeconds }),
     clusterId: one(given, "cluster-id") ?? "Kubernetes",
     trustDomain,
     advertise,
-    ...(health === undefined ? {} : { health }),
-    ...(debug === undefined ? {} : { debug }),
   };
 }
 
@@ -185,12 +185,12 @@ const kubernetesFlags: FlagRules = {
   "root-namespace": { value: "NAMESPACE" },
   "pod-name": { value: "NAME" },
   "trusted-agent": { value: "NAMESPACE/SERVICEACCOUNT", repeatable: true },
+  health: { value: "ADDRESS:PORT" },
+  debug: { value: "LOOPBACK:PORT|PATH" },
 };
 
 const commonFlags: FlagRules = {
   listen: { value: "ADDRESS:PORT", required: true },
-  health: { value: "ADDRESS:PORT" },
-  debug: { value: "LOOPBACK:PORT|PATH" },
   "cert-ttl": { value: "SECONDS" },
   "cluster-id": { value: "NAME" },
   "trust-domain": { value: "NAME" },

@@ -56,7 +56,6 @@ export function text(body: string, status = 200): HttpAnswer {
 
 function opened(server: Server, where: Endpoint | string): HttpListener {
   if (typeof where === "string") chmodSync(where, 0o600);
-  server.unref();
   const port = typeof where === "string" ? 0 : (server.address() as AddressInfo).port;
   return {
     port,
