@@ -6,6 +6,7 @@ import type { Clock } from "../core/base/clock.ts";
 import type { Log } from "../core/base/log.ts";
 import { TypedError } from "../core/base/errors.ts";
 import { LinuxError } from "../core/linux/errno.ts";
+import { inspectListener } from "../core/linux/listening-socket.ts";
 import { namespaceIdentity } from "../core/linux/namespace.ts";
 import { closeDescriptor, duplicateDescriptor } from "../core/linux/sockets.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
@@ -192,8 +193,8 @@ export class Pods {
     for (const pod of uid === undefined ? this.#pods.values() : one === undefined ? [] : [one]) {
       if (!("listeners" in pod.state)) continue;
       const { outbound, plaintext, hbone } = pod.state.listeners;
-      const { transparent } = pod;
       for (const [at, fd] of [outbound, plaintext, hbone].entries()) {
+        const transparent = inspectListener(fd)?.transparent === true;
         yield { listener: { uid: pod.uid, port: podPorts[at] ?? 0, transparent }, fd };
       }
     }

@@ -22,7 +22,7 @@ export interface ConnectionFacts {
   service?: MeshService | undefined;
   destinationWorkload?: MeshWorkload | undefined;
   destinationIdentity?: string | undefined;
-  /** Attempts that failed before one succeeded, or all did; and why the last of them. */
+  /** Attempts after the first; and why the one before the last failed. */
   retries?: number | undefined;
   retryReason?: CloseCode | undefined;
   /** Our end of the connection to the application: what the server sees as its peer. */

@@ -230,6 +230,7 @@ class ServerTunnel implements StreamHost {
   readonly #blockedWrite: BlockedWrite;
   readonly #clock: Clock;
   #lost = false;
+  #streams = 0;
   #retirement: "no" | "after-first" | "announced" = "no";
 
   constructor(
@@ -262,6 +263,8 @@ class ServerTunnel implements StreamHost {
     handshake.awaitPreface();
     this.#session.once("remoteSettings", () => handshake.done());
     this.#session.on("stream", (stream, headers) => {
+      this.#streams += 1;
+      stream.once("close", () => (this.#streams -= 1));
       options.onStream(new Incoming(stream, headers, peer, this));
       if (this.#retirement === "after-first") this.retire();
     });
@@ -284,11 +287,13 @@ class ServerTunnel implements StreamHost {
 
   /**
    * GOAWAY twice (RFC 9113 6.8): the first says that there will be another, the second, a round trip later, which stream was the last.
-   * What a client had sent meanwhile it knows to be untouched by then.
+   * nghttp2 takes no stream after the first either; from the second the client knows that what it had sent meanwhile is untouched, and
+   * a session without streams would not even read the PONG (tried on Node 24.21): there one GOAWAY says it all.
    */
   retire(): void {
     if (this.#retirement === "announced" || this.#session.closed) return;
     this.#retirement = "announced";
+    if (this.#streams === 0) return this.#session.close();
     this.#session.goaway(constants.NGHTTP2_NO_ERROR, highestStream);
     const close = (): void => void (this.#session.closed || this.#session.close());
     this.#clock.after(pongPatienceMs, close);

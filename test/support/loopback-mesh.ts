@@ -39,6 +39,8 @@ export class LoopbackMesh {
   readonly lines: LogLine[] = [];
   /** TCP connects to tunnels. */
   tunnelsOpened = 0;
+  /** TCP connects to whatever the worker chose. */
+  connects = 0;
   readonly #hbonePorts = new Map<string, number>();
   /** By listening port, in the order in which the connections will be accepted. */
   readonly #targets = new Map<number, Endpoint[]>();
@@ -81,6 +83,7 @@ export class LoopbackMesh {
         overrides: {
           connect: ({ netns, remote, from }) => {
             const tunnel = this.#hbonePorts.get(formatEndpoint(remote));
+            this.connects += 1;
             if (tunnel !== undefined) this.tunnelsOpened += 1;
             return connect({
               host: remote.address,
@@ -176,10 +179,11 @@ export async function ownAddresses(): Promise<void> {
   if (failed !== undefined) throw failed;
 }
 
-/** An application at an address; what it accepts is handed to the test. */
+/** An application at an address; what it accepts is handed to the test. @param port 0: any that is free. */
 export async function application(
   address: string,
   accepted: (socket: Socket) => void,
+  port = 0,
 ): Promise<{ port: number; close: () => void }> {
   const sockets = new Set<Socket>();
   const server: Server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
@@ -187,7 +191,7 @@ export async function application(
     socket.on("error", () => {});
     accepted(socket);
   });
-  await new Promise<void>((resolve) => server.listen(0, address, resolve));
+  await new Promise<void>((resolve) => server.listen(port, address, resolve));
   return {
     port: (server.address() as AddressInfo).port,
     close: () => {
