@@ -1,0 +1,3 @@
+module ambientd.test/app
+
+go 1.26
