@@ -35,7 +35,7 @@ export class ConditionWriter {
     for (const row of rows) {
       const object = snapshot.get(row.ref.kind, row.ref.namespace, row.ref.name);
       const patch = object && statusPatch(row, conditionsOf(object), now);
-      const error = patch && (await source.writeStatus(row.ref, writer, patch));
+      const error = patch && (await source.writeStatus(row.ref, writer, patch, row.owned));
       if (error !== undefined) log.warn({ ...error.type, object: refKey(row.ref) }, "a status was not written");
     }
   }
@@ -65,16 +65,18 @@ export function statusPatch(row: StatusRow, existing: readonly Condition[], now:
     return { ...condition, lastTransitionTime: since ?? now };
   });
   const conditions = [...foreign, ...own];
-  const same =
-    conditions.length === existing.length &&
-    conditions.every((condition) => existing.some((other) => saysTheSame(condition, other)));
-  return same ? undefined : { status: { conditions } };
+  return sayTheSame(conditions, existing) ? undefined : { status: { conditions } };
+}
+
+/** Whether two lists of conditions mean the same, whatever their order and times. */
+export function sayTheSame(a: readonly Condition[], b: readonly Condition[]): boolean {
+  return a.length === b.length && a.every((condition) => b.some((other) => saysTheSame(condition, other)));
 }
 
 function saysTheSame(a: Condition, b: Condition): boolean {
   return a.type === b.type && a.status === b.status && a.reason === b.reason && a.message === b.message;
 }
 
-function conditionsOf(object: KubeObject): readonly Condition[] {
+export function conditionsOf(object: KubeObject): readonly Condition[] {
   return "status" in object && "conditions" in object.status ? object.status.conditions : [];
 }

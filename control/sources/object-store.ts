@@ -288,7 +288,8 @@ function lastGoodObject(entry: Entry): KubeObject | undefined {
   return parsed.result === "object" ? parsed.object : entry.object;
 }
 
-function effectOf(refusing: KubeObject | undefined): string {
+/** What is in force of an object that never was good. */
+export function effectOf(refusing: KubeObject | undefined): string {
   if (refusing?.kind === "PeerAuthentication") return "there is no good version, so it demands mutual TLS (STRICT)";
   if (refusing?.kind !== "AuthorizationPolicy") return "there is no good version, so the object is left out";
   return refusing.spec.action === "DENY"

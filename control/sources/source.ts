@@ -34,7 +34,10 @@ export interface SourceProblem {
     | "source.field" // a field that cannot be understood
     | "source.unknown-kind" // once per kind
     | "source.duplicate" // the same object twice; the first one counts
-    | "source.overlay"; // a status file that cannot be understood
+    | "source.overlay" // a status file that cannot be understood
+    | "source.absent-kind" // the cluster does not have this kind of object: no CRD
+    | "source.unwatched"; // the cluster does not tell of this kind of object: RBAC, or out of reach
+  /** In a cluster the object instead, `AuthorizationPolicy shop/gate`, or the resource. */
   readonly file: string;
   /** 1-based; 0 where there is none. */
   readonly line: number;
@@ -47,11 +50,12 @@ export interface SourceProblem {
 
 /** A problem in one line: `shop.yaml:12: spec.ports[0].port must be a whole number …`. */
 export function problemText({ file, line, field, message }: SourceProblem): string {
-  return [`${file}:${line}:`, ...(field === "" ? [] : [field]), message].join(" ");
+  return [line === 0 ? `${file}:` : `${file}:${line}:`, ...(field === "" ? [] : [field]), message].join(" ");
 }
 
 export class SourceError extends TypedError<
-  { readonly code: "source.write-status"; readonly file: string; readonly reason: string } // e.g. no space, read-only
+  /** e.g. no space, read-only, no RBAC; `file` as in SourceProblem. */
+  { readonly code: "source.write-status"; readonly file: string; readonly reason: string }
 > {}
 
 /** RFC 7396: objects merge, null removes, anything else replaces. */
@@ -66,8 +70,14 @@ export interface Source {
   /**
    * Replaces what `writer` says about an object; null takes it back. Writing what already stands does nothing.
    * @param writer e.g. `lab`, `cni`, `control`: letters, digits and dashes. Patches apply in order of writer name.
+   * @param owned condition types that are the writer's: of `patch.status.conditions` a cluster takes only those.
    */
-  writeStatus(ref: ObjectRef, writer: string, patch: MergePatch | null): Promise<SourceError | undefined>;
+  writeStatus(
+    ref: ObjectRef,
+    writer: string,
+    patch: MergePatch | null,
+    owned?: readonly string[],
+  ): Promise<SourceError | undefined>;
   problems(): readonly SourceProblem[];
   close(): void;
 }
