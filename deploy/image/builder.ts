@@ -82,7 +82,7 @@ export class Builder {
       say("making a Debian base (once, half a minute)");
       // It takes the format from the suffix.
       const half = join(cache, `half-debian-${layout}.tar`);
-      await run("mmdebstrap", ["--quiet", "--variant=minbase", "bookworm", half]);
+      await run("mmdebstrap", ["--quiet", "--variant=minbase", "--include=binutils", "bookworm", half]);
       renameSync(half, rootfs);
     }
     const debian = await this.#from("scratch");
@@ -165,9 +165,9 @@ function run(program: string, argv: readonly string[]): Promise<string> {
 }
 
 const base = "docker.io/library/debian:bookworm-slim";
-const buildBase = "docker.io/library/node:24-bookworm-slim";
+const buildBase = "docker.io/library/node:24-bookworm";
 /** Changes when the bases are to be made anew. */
-const layout = "bookworm-1";
+const layout = "bookworm-2";
 const certificates = [process.env["NODE_EXTRA_CA_CERTS"], "/etc/ssl/certs/ca-certificates.crt"].find(
   (file) => file !== undefined && existsSync(file),
 );

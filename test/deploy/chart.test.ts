@@ -4,6 +4,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parse } from "yaml";
+import { parseConfig } from "../../agent/config.ts";
+import { parseFlags as parseDaemonFlags } from "../../cni/daemon/config.ts";
+import { parseFlags as parseReleaseFlags } from "../../control/release/config.ts";
+import { parseFlags as parseControlFlags } from "../../control/server/config.ts";
 import { chart, containerOf, helm, one, podOf, refusal, render, run } from "./helm.ts";
 
 const skip = typeof helm === "string" ? false : helm.missing;
@@ -59,7 +63,7 @@ for (const [value, named] of [
   ["agent.tolerations[0].effect=NoWay", /agent\/tolerations/],
   ["cni.paths.bin=opt/cni/bin", /cni\/paths\/bin/],
   ["cni.paths.run=/var/run/../../etc", /cni\/paths\/run/],
-  ["cni.confName=../passwd", /cni\/confName/],
+  ["cni.enablementSelectors[0].podselector.matchLabels.a=b", /cni\/enablementSelectors\/0/],
   ["image.digest=sha256:beef", /image\/digest/],
   ["image.pullPolicy=Sometimes", /image\/pullPolicy/],
   ["mesh.trustDomain=Upper.Case", /mesh\/trustDomain/],
@@ -104,6 +108,40 @@ test("each part can be another one's", { skip }, async () => {
   assert.equal(environment.get("INPOD_UDS"), "/var/run/ztunnel/ztunnel.sock");
   assert.ok(!environment.has("AMBIENTD_LISTENER_STORE"));
   assert.ok(containerOf(one(alone, "Job", "ambientd-release")).args.includes("--keep-control"));
+});
+
+test("flags that the chart writes are flags that the programs know", { skip }, async () => {
+  const selector = "cni.enablementSelectors[0].podSelector.matchLabels.app=web";
+  const objects = await render(
+    selector,
+    "cni.dnsCapture=true",
+    "control.advertise={mesh.example}",
+    "uninstall.keepRoot=true",
+  );
+  const fill = (args: readonly string[]): string[] => args.map((arg) => arg.replace(/\$\(\w+\)/g, "some-name"));
+  const [control, ...flags] = fill(containerOf(one(objects, "Deployment", "ambientd-control")).args);
+  const controlConfig = control === "control" && parseControlFlags(flags);
+  assert.ok(typeof controlConfig === "object" && !(controlConfig instanceof Error), String(controlConfig));
+  const [cni, daemon, ...daemonFlags] = fill(containerOf(one(objects, "DaemonSet", "ambientd-cni")).args);
+  assert.deepEqual([cni, daemon], ["cni", "daemon"]);
+  const daemonConfig = parseDaemonFlags(daemonFlags);
+  assert.ok(!(daemonConfig instanceof Error), String(daemonConfig));
+  assert.deepEqual([...daemonConfig.daemon.selection.excludeNamespaces], ["kube-system", "ambient-system"]);
+  assert.equal(daemonConfig.daemon.selection.selectors.length, 1);
+  const [release, ...releaseFlags] = fill(containerOf(one(objects, "Job", "ambientd-release")).args);
+  assert.equal(release, "release");
+  const releaseConfig = parseReleaseFlags(releaseFlags);
+  assert.ok(!(releaseConfig instanceof Error), String(releaseConfig));
+  assert.ok(releaseConfig.keepRoot);
+});
+
+test("the agent understands its environment", { skip }, async () => {
+  const { env } = containerOf(one(await render("agent.workers=25%"), "DaemonSet", "ambientd-agent"));
+  const config = parseConfig(Object.fromEntries(env.map(({ name, value }) => [name, value ?? "some-name"])), 8);
+  assert.ok(!(config instanceof Error), String(config));
+  assert.equal(config.workers, 2);
+  assert.equal(config.xds.address, "https://ambientd-control.ambient-system.svc:15012");
+  assert.equal(config.terminationDeadlineMs, 25_000);
 });
 
 test("Service istiod is there only when asked for, and a ztunnel is trusted then", { skip }, async () => {
