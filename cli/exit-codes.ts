@@ -5,4 +5,6 @@ export const exitCodes = {
   failed: 1,
   /** The question could not be asked: a bad flag, nothing to talk to. */
   unusable: 2,
+  /** Answered, but not by everybody who was asked: standard error names who is missing. */
+  partly: 3,
 } as const;

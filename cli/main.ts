@@ -2,10 +2,16 @@
 import { Command, CommanderError } from "commander";
 import { messageOf } from "../core/base/errors.ts";
 import { certificatesCommand } from "./commands/certificates.ts";
+import { installCommand } from "./commands/install.ts";
 import { labCommand } from "./commands/lab.ts";
 import { logCommand } from "./commands/log.ts";
+import { namespaceCommand } from "./commands/namespace.ts";
+import { uninstallCommand } from "./commands/uninstall.ts";
+import { verifyCommand } from "./commands/verify.ts";
+import { versionCommand } from "./commands/version.ts";
 import { workloadsCommand } from "./commands/workloads.ts";
 import { exitCodes } from "./exit-codes.ts";
+import { addGlobalOptions } from "./global-options.ts";
 import { Failure } from "./render/failure.ts";
 
 export async function main(argv: string[]): Promise<void> {
@@ -19,9 +25,19 @@ export async function main(argv: string[]): Promise<void> {
     .enablePositionalOptions()
     .exitOverride()
     .showHelpAfterError("(ambientctl --help says more)");
-  for (const command of [labCommand(), workloadsCommand(), certificatesCommand(), logCommand()]) {
-    program.addCommand(command.exitOverride());
-  }
+  const commands = [
+    installCommand(),
+    uninstallCommand(),
+    versionCommand(),
+    namespaceCommand(),
+    workloadsCommand(),
+    certificatesCommand(),
+    logCommand(),
+    verifyCommand(),
+    labCommand(),
+  ];
+  for (const command of commands) program.addCommand(command);
+  addGlobalOptions(program);
   try {
     await program.parseAsync(argv, { from: "user" });
   } catch (thrown) {

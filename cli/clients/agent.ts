@@ -1,6 +1,28 @@
-/** The admin interface of a node agent over its unix socket: JSON in, JSON out. */
+/** The node agents of a mesh, in a lab or in a cluster, as the commands ask them. */
 import { request } from "node:http";
+import { mapBounded } from "./bounded.ts";
+import { exitCodes } from "../exit-codes.ts";
 import { Failure } from "../render/failure.ts";
+import { say } from "../render/output.ts";
+
+/** Somebody to ask. */
+export interface Agent {
+  /** `node1.agent` in a lab, `namespace/pod` in a cluster. */
+  readonly name: string;
+  readonly node: string;
+  /** GET of its admin interface. @throws Failure */
+  readonly get: (path: string) => Promise<unknown>;
+  /** What it wrote, line by line. @throws Failure */
+  readonly lines: (options: LogOptions) => AsyncIterable<string>;
+}
+
+export interface LogOptions {
+  readonly follow: boolean;
+  /** Seconds back from now; a lab keeps all it has. */
+  readonly sinceSeconds?: number;
+  /** Only so many of the last lines. */
+  readonly tail?: number;
+}
 
 /** What `/config_dump` holds of a workload, as far as tables show it. */
 export interface DumpedWorkload {
@@ -28,34 +50,88 @@ export interface DumpedCertificate {
   }[];
 }
 
+/** ztunnel's dump has the first two and workloadState; the others are this agent's own. */
 export interface ConfigDump {
   readonly workloads: readonly DumpedWorkload[];
   readonly certificates: readonly DumpedCertificate[];
+  /** By pod uid. */
+  readonly workloadState?: Readonly<Record<string, { readonly state: string; readonly error?: unknown }>>;
+  readonly xds?: { readonly phase: string; readonly lastError?: unknown };
+  readonly readiness?: readonly { readonly name: string; readonly pending?: string }[];
+  readonly version?: { readonly version?: string };
 }
 
-export async function configDump(socketPath: string): Promise<ConfigDump> {
-  return (await get(socketPath, "/config_dump")) as ConfigDump;
+export async function configDump(agent: Agent): Promise<ConfigDump> {
+  const dump = await agent.get("/config_dump");
+  if (typeof dump === "object" && dump !== null && Array.isArray((dump as { workloads?: unknown }).workloads)) {
+    return { ...(dump as ConfigDump), certificates: (dump as ConfigDump).certificates ?? [] };
+  }
+  throw new Failure(
+    `Agent ${agent.name} answers with something that is no dump.`,
+    "Is it an agent of this mesh? ambientctl version lists them.",
+  );
 }
 
-function get(socketPath: string, path: string): Promise<unknown> {
+export interface Answers<T> {
+  readonly answers: readonly { readonly agent: Agent; readonly answer: T }[];
+  readonly missing: readonly { readonly agent: Agent; readonly failure: Failure }[];
+}
+
+/** Asks every agent, a few at a time. One that can't be asked doesn't keep the others from answering. */
+export async function askAll<T>(agents: readonly Agent[], ask: (agent: Agent) => Promise<T>): Promise<Answers<T>> {
+  const asked = await mapBounded(agents, atOnce, async (agent) => {
+    try {
+      return { agent, answer: await ask(agent) };
+    } catch (thrown) {
+      if (thrown instanceof Failure) return { agent, failure: thrown };
+      throw thrown;
+    }
+  });
+  return {
+    answers: asked.flatMap((one) => ("answer" in one ? [{ agent: one.agent, answer: one.answer as T }] : [])),
+    missing: asked.flatMap(({ agent, failure }) => (failure === undefined ? [] : [{ agent, failure }])),
+  };
+}
+
+/** As {@link askAll}; who is missing is said on standard error and in the exit code. @throws Failure where nobody answers. */
+export async function askThose<T>(
+  agents: readonly Agent[],
+  ask: (agent: Agent) => Promise<T>,
+): Promise<Answers<T>["answers"]> {
+  const { answers, missing } = await askAll(agents, ask);
+  const [first] = missing;
+  if (answers.length === 0 && first !== undefined) throw first.failure;
+  for (const { agent, failure } of missing) say(`Without ${agent.node}: ${failure.message}\n  ${failure.nextStep}`);
+  if (missing.length > 0) process.exitCode = exitCodes.partly;
+  return answers;
+}
+
+/** GET over a unix socket. @param hint what to do where nobody answers. @throws Failure */
+export function getFromSocket(socketPath: string, path: string, hint: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
+    const unreachable = (why: string): void =>
+      reject(new Failure(`The agent at ${socketPath} can't be asked: ${why}.`, hint));
     const asked = request({ socketPath, path, timeout: 5_000 }, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
       response.on("end", () => {
-        if (response.statusCode !== 200) return reject(unreachable(socketPath, `it answered ${response.statusCode}`));
-        resolve(JSON.parse(Buffer.concat(chunks).toString()));
+        if (response.statusCode !== 200) return unreachable(`it answered ${response.statusCode}`);
+        resolve(parse(Buffer.concat(chunks).toString(), unreachable));
       });
     });
     asked.on("timeout", () => asked.destroy(new Error("no answer within 5 s")));
-    asked.on("error", (error) => reject(unreachable(socketPath, error.message)));
+    asked.on("error", (error) => unreachable(error.message));
     asked.end();
   });
 }
 
-function unreachable(socketPath: string, why: string): Failure {
-  return new Failure(
-    `The agent at ${socketPath} can't be asked: ${why}.`,
-    "See its log (ambientctl lab log NODE.agent), or start the lab again.",
-  );
+function parse(text: string, unreachable: (why: string) => void): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return unreachable("its answer is no JSON");
+  }
 }
+
+/** Agents asked at the same time. */
+const atOnce = 8;

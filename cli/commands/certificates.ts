@@ -1,12 +1,17 @@
 /** `ambientctl certificates`: which identities the agents hold, and for how long. */
 import { Command } from "commander";
-import { configDump } from "../clients/agent.ts";
-import { adminSocket, chooseLab, chooseNodes, labOption } from "../clients/lab.ts";
-import { outputOption, print, type Format } from "../render/output.ts";
+import { askThose, configDump, type Agent, type ConfigDump } from "../clients/agent.ts";
+import { addAgentOptions, agentsOf } from "../clients/agents.ts";
+import type { AgentFilter } from "../clients/cluster-agents.ts";
+import { formatOf, globalsOf } from "../global-options.ts";
+import { print } from "../render/output.ts";
+import type { Column } from "../render/table.ts";
+import { chooseTarget } from "../target.ts";
 
 interface Row {
   readonly node: string;
   readonly identity: string;
+  /** `Available`, `Initializing`, or `Unavailable: …` with the reason. */
   readonly state: string;
   readonly serialNumber: string;
   readonly validFrom: string;
@@ -14,21 +19,17 @@ interface Row {
 }
 
 export function certificatesCommand(): Command {
-  return new Command("certificates")
-    .description("list the certificates each agent holds")
-    .option("--node <name>", "only the agent of this node")
-    .addOption(labOption())
-    .addOption(outputOption())
-    .action(async (options: { node?: string; output: Format }, command: Command) => {
-      const lab = chooseLab(command);
-      const nodes = await chooseNodes(lab, options.node);
-      const rows = await Promise.all(nodes.map((node) => certificatesOf(node, adminSocket(lab, node))));
-      print(options.output, columns, rows.flat());
-    });
+  const command = new Command("certificates").description("list the certificates each agent holds");
+  return addAgentOptions(command).action(async (filter: AgentFilter) => {
+    const target = await chooseTarget(command);
+    const { namespace } = globalsOf(command);
+    const answers = await askThose(await agentsOf(target, filter), configDump);
+    const rows = answers.flatMap(({ agent, answer }) => certificatesOf(agent, answer));
+    print(formatOf(command), columns, namespace === undefined ? rows : rows.filter(isOf(namespace)));
+  });
 }
 
-async function certificatesOf(node: string, socketPath: string): Promise<Row[]> {
-  const { certificates } = await configDump(socketPath);
+function certificatesOf({ node }: Agent, { certificates }: ConfigDump): Row[] {
   return certificates.map(({ identity, state, certChain }) => {
     const leaf = certChain[0];
     return {
@@ -42,11 +43,15 @@ async function certificatesOf(node: string, socketPath: string): Promise<Row[]> 
   });
 }
 
-const columns = [
-  { heading: "node", cell: (row: Row) => row.node },
-  { heading: "identity", cell: (row: Row) => row.identity },
-  { heading: "state", cell: (row: Row) => row.state },
-  { heading: "valid from", cell: (row: Row) => row.validFrom },
-  { heading: "expires", cell: (row: Row) => row.expirationTime },
-  { heading: "serial", cell: (row: Row) => row.serialNumber },
+function isOf(namespace: string): (row: Row) => boolean {
+  return ({ identity }) => identity.includes(`/ns/${namespace}/`);
+}
+
+const columns: readonly Column<Row>[] = [
+  { heading: "node", cell: (row) => row.node },
+  { heading: "identity", cell: (row) => row.identity },
+  { heading: "state", cell: (row) => row.state },
+  { heading: "valid from", cell: (row) => row.validFrom },
+  { heading: "expires", cell: (row) => row.expirationTime },
+  { heading: "serial", cell: (row) => row.serialNumber },
 ];

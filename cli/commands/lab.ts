@@ -2,13 +2,15 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { Command } from "commander";
+import { messageOf } from "../../core/base/errors.ts";
 import { execInPod, listLabs } from "../../lab/attach.ts";
 import type { LabStatus } from "../../lab/status.ts";
-import { chooseLab, labOption, type ChosenLab } from "../clients/lab.ts";
+import { chooseLab, type ChosenLab } from "../clients/lab.ts";
 import { exitCodes } from "../exit-codes.ts";
+import { formatOf } from "../global-options.ts";
 import { Failure } from "../render/failure.ts";
-import { outputOption, print, type Format } from "../render/output.ts";
-import { labelCommand } from "./lab-label.ts";
+import { print } from "../render/output.ts";
+import { labelCommand, manifestsOf } from "./lab-label.ts";
 
 export function labCommand(): Command {
   const lab = new Command("lab")
@@ -33,13 +35,13 @@ function execCommand(): Command {
     .description("run a command in a pod: ambientctl lab exec NS/POD -- CMD")
     .argument("<pod>", "namespace/name")
     .argument("<command...>", "the command and its arguments, after --")
-    .addOption(labOption())
     .passThroughOptions()
     .action(async (pod: string, words: string[], _options: object, command: Command) => {
       const lab = chooseLab(command);
       // What follows the pod is passed through untouched, and the two dashes with it.
       const argv = words[0] === "--" ? words.slice(1) : words;
-      const child = await within(lab, () => execInPod(lab.pid, pod, argv, { stdio: "inherit" }));
+      if (!/^[^/]+\/[^/]+$/.test(pod)) throw await notAPod(lab, pod);
+      const child = await within(lab, "pods", () => execInPod(lab.pid, pod, argv, { stdio: "inherit" }));
       // The command gets the terminal's signals itself; we only pass on how it ended.
       for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));
       process.exitCode = await new Promise<number>((resolve) => {
@@ -52,11 +54,9 @@ function execCommand(): Command {
 function statusCommand(): Command {
   return new Command("status")
     .description("list the lab's pods and what is wrong with its manifests")
-    .addOption(labOption())
-    .addOption(outputOption())
-    .action(async (options: { output: Format }, command: Command) => {
+    .action(async (_options: object, command: Command) => {
       const { pods, problems } = await chooseLab(command).client.request<LabStatus>("GET", "/status");
-      print(options.output, podColumns, pods);
+      print(formatOf(command), podColumns, pods);
       for (const problem of problems) process.stderr.write(`${problem}\n`);
     });
 }
@@ -66,10 +66,9 @@ function logsCommand(): Command {
     .description("show what a process of the lab wrote: control, node1.agent, node1.cni, node1.pod.shop.server-1 …")
     .argument("<process>")
     .option("-f, --follow", "go on as it writes", false)
-    .addOption(labOption())
     .action(async (name: string, options: { follow: boolean }, command: Command) => {
       const lab = chooseLab(command);
-      const log = await within(lab, () =>
+      const log = await within(lab, "processes", () =>
         lab.client.open("GET", `/log/${encodeURIComponent(name)}?follow=${options.follow ? 1 : 0}`),
       );
       for await (const chunk of log) process.stdout.write(chunk as Buffer);
@@ -80,11 +79,12 @@ function applyCommand(): Command {
   return new Command("apply")
     .description("put a manifest into the lab, or replace the one of that name")
     .requiredOption("-f, --file <file>", "YAML or JSON; - is standard input")
-    .addOption(labOption())
     .action(async (options: { file: string }, command: Command) => {
       const lab = chooseLab(command);
       const name = options.file === "-" ? "standard-input.yaml" : basename(options.file);
-      await within(lab, () => lab.client.request("PUT", `/manifests/${encodeURIComponent(name)}`, text(options.file)));
+      await within(lab, "manifests", () =>
+        lab.client.request("PUT", `/manifests/${encodeURIComponent(name)}`, text(options.file)),
+      );
       process.stdout.write(`${name} applied\n`);
     });
 }
@@ -93,10 +93,11 @@ function deleteCommand(): Command {
   return new Command("delete")
     .description("take a manifest out of the lab again")
     .requiredOption("-f, --file <file>", "as it was applied")
-    .addOption(labOption())
     .action(async (options: { file: string }, command: Command) => {
       const lab = chooseLab(command);
-      await within(lab, () => lab.client.request("DELETE", `/manifests/${encodeURIComponent(basename(options.file))}`));
+      await within(lab, "manifests", () =>
+        lab.client.request("DELETE", `/manifests/${encodeURIComponent(basename(options.file))}`),
+      );
       process.stdout.write(`${basename(options.file)} deleted\n`);
     });
 }
@@ -104,18 +105,39 @@ function deleteCommand(): Command {
 function listCommand(): Command {
   return new Command("list")
     .description("list the labs that run on this machine")
-    .addOption(outputOption())
-    .action((options: { output: Format }) => print(options.output, labColumns, listLabs()));
+    .action((_options: object, command: Command) => print(formatOf(command), labColumns, listLabs()));
 }
 
-/** What the lab refuses is an answer for a person, not a stack. */
-async function within<T>(lab: ChosenLab, ask: () => Promise<T>): Promise<T> {
+/** What the lab refuses is an answer for a person, not a stack; what there is instead is named. */
+async function within<T>(lab: ChosenLab, asked: Asked, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (thrown) {
-    const why = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new Failure(`The lab refuses: ${why}.`, `ambientctl lab status --lab ${lab.name} lists what there is.`);
+    throw new Failure(
+      `The lab refuses: ${messageOf(thrown)}.`,
+      `It has ${(await whatThereIs(lab, asked)).join(", ")}.`,
+    );
   }
+}
+
+type Asked = "pods" | "processes" | "manifests";
+
+async function whatThereIs(lab: ChosenLab, asked: Asked): Promise<string[]> {
+  if (asked === "manifests") return manifestsOf(lab.pid).map(({ file }) => file);
+  const { pods, processes } = await lab.client.request<LabStatus>("GET", "/status");
+  return asked === "pods" ? pods.map(({ pod }) => pod) : processes.map(({ name }) => name);
+}
+
+/** A namespace, or a pod without its namespace, where `namespace/name` is needed. */
+async function notAPod(lab: ChosenLab, word: string): Promise<Failure> {
+  const pods = await whatThereIs(lab, "pods");
+  const within = pods.filter((pod) => pod.startsWith(`${word}/`));
+  const named = pods.filter((pod) => pod.endsWith(`/${word}`));
+  if (within.length > 0) {
+    return new Failure(`${word} is a namespace, and a command runs in a pod.`, `Its pods are ${within.join(", ")}.`);
+  }
+  const what = named.length > 0 ? `${word} lacks its namespace.` : `${word} is no pod of the lab.`;
+  return new Failure(what, `Write NAMESPACE/NAME: ${(named.length > 0 ? named : pods).join(", ")}.`);
 }
 
 function text(file: string): string {

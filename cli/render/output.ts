@@ -1,25 +1,23 @@
-/** `-o table` for people, `-o json` for machines: the same rows either way. */
-import { InvalidArgumentError, Option } from "commander";
+/** `-o table` for people, `-o json` and `-o yaml` for machines: the same rows either way. */
+import { stringify } from "yaml";
 import { renderTable, type Column } from "./table.ts";
 
-export type Format = "table" | "json";
+export type Format = "table" | "json" | "yaml";
 
-export function outputOption(): Option {
-  return new Option("-o, --output <format>", "table for people, json for machines")
-    .choices(["table", "json"])
-    .default("table");
-}
+export const formats: readonly Format[] = ["table", "json", "yaml"];
 
 export function print<Row>(format: Format, columns: readonly Column<Row>[], rows: readonly Row[]): void {
-  process.stdout.write(format === "json" ? `${JSON.stringify(rows, undefined, 2)}\n` : renderTable(columns, rows));
+  process.stdout.write(format === "table" ? renderTable(columns, rows) : renderData(format, rows));
 }
 
-/** A whole number of at least `least`, for commander's argument parser. */
-export function wholeNumber(least: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < least)
-      throw new InvalidArgumentError(`a whole number of at least ${least} is needed`);
-    return value;
-  };
+/** A value for machines. @returns text that ends in a newline. */
+export function renderData(format: "json" | "yaml", value: unknown): string {
+  return format === "json"
+    ? `${JSON.stringify(value, undefined, 2)}\n`
+    : stringify(value, { aliasDuplicateObjects: false });
+}
+
+/** One line on standard error: what was chosen, who is missing. Never mixed with what a machine reads. */
+export function say(sentence: string): void {
+  process.stderr.write(`${sentence}\n`);
 }
