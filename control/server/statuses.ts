@@ -6,8 +6,7 @@ import { Backoff } from "../../core/base/backoff.ts";
 import type { Clock } from "../../core/base/clock.ts";
 import type { Log } from "../../core/base/log.ts";
 import type { Random } from "../../core/base/random.ts";
-import { statusPatch, type StatusRow } from "../sources/conditions.ts";
-import type { Condition, KubeObject } from "../sources/objects.ts";
+import { conditionsOf, statusPatch, type StatusRow } from "../sources/conditions.ts";
 import { refKey, refOf, type ObjectDelta, type ObjectRef, type Snapshot, type Source } from "../sources/source.ts";
 
 export interface StatusReporterModules {
@@ -92,7 +91,7 @@ export class StatusReporter {
     const object = snapshot.get(ref.kind, ref.namespace, ref.name);
     if (row !== undefined && object !== undefined) {
       const patch = statusPatch(row, conditionsOf(object), new Date(clock.wallMs()).toISOString());
-      return patch && this.#settle(key, ref, source.writeStatus(ref, writer, patch));
+      return patch && this.#settle(key, ref, source.writeStatus(ref, writer, patch, row.owned));
     }
     if (row !== undefined || object !== undefined || !this.#modules.outlivesObjects) return undefined;
     return source.writeStatus(ref, writer, null).then((error) => {
@@ -112,10 +111,6 @@ export class StatusReporter {
     };
     if (this.#rows.has(key)) this.#cancelRetry ??= clock.after(this.#backoff.next(), again);
   }
-}
-
-function conditionsOf(object: KubeObject): readonly Condition[] {
-  return "status" in object && "conditions" in object.status ? object.status.conditions : [];
 }
 
 /** Writes under way at once. */

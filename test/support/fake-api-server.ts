@@ -75,6 +75,13 @@ export class FakeApiServer {
     };
   }
 
+  /** Whether objects of this kind are served. */
+  knows(object: object): boolean {
+    const { apiVersion = "", kind } = object as StoredObject;
+    const group = apiVersion.includes("/") ? (apiVersion.split("/")[0] ?? "") : "";
+    return [...this.#collections].some(([key, one]) => one.kind === kind && key.startsWith(`${group}/`));
+  }
+
   /** Creates or replaces, as a user would. */
   put(object: object): StoredObject {
     const given = object as StoredObject;
@@ -90,6 +97,12 @@ export class FakeApiServer {
 
   find(kind: string, namespace: string, name: string): StoredObject | undefined {
     return [...this.#collections.values()].find((one) => one.kind === kind)?.objects.get(`${namespace}/${name}`);
+  }
+
+  all(kinds: readonly string[]): StoredObject[] {
+    return [...this.#collections.values()].flatMap((one) =>
+      kinds.includes(one.kind) ? [...one.objects.values()] : [],
+    );
   }
 
   /** Kinds whose definition is not installed. */
@@ -243,7 +256,7 @@ class Collection {
   /** Server-side apply of status.conditions: a list by type, where what a manager no longer names goes. */
   applyConditions(found: StoredObject, body: Record<string, unknown>, manager: string): StoredObject {
     const listOf = (object: Record<string, unknown>): { type: string }[] =>
-      ((object["status"] as { conditions?: { type: string }[] } | undefined)?.conditions ?? []);
+      (object["status"] as { conditions?: { type: string }[] } | undefined)?.conditions ?? [];
     const key = `${keyOf(found.metadata)} ${manager}`;
     const own = listOf(body);
     const replaced = new Set([...(this.#applied.get(key) ?? []), ...own.map(({ type }) => type)]);
@@ -288,7 +301,7 @@ function accessOf(method: string, target: Target, isWatch: boolean, selected: st
 /** RFC 7396. */
 function merge(target: unknown, patch: unknown): unknown {
   if (typeof patch !== "object" || patch === null || Array.isArray(patch)) return patch;
-  const result = new Map(Object.entries((target ?? {}))) as Map<string, unknown>;
+  const result = new Map(Object.entries(target ?? {})) as Map<string, unknown>;
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) result.delete(key);
     else result.set(key, merge(result.get(key), value));
