@@ -18,6 +18,8 @@ export interface Annotation {
 
 export interface AnnotationModules {
   readonly source: Pick<Source, "writeStatus">;
+  /** A cluster's source writes to that very pod only, and not to one that has its name by now. A folder's keeps overlays by name. */
+  readonly namesUid?: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly onWritten: (annotation: Annotation) => void;
@@ -67,7 +69,11 @@ export class AnnotationWriter {
     entry.writing = true;
     for (;;) {
       const annotation = entry.latest;
-      const error = await this.#modules.source.writeStatus(annotation.ref, "cni", patchOf(annotation));
+      const error = await this.#modules.source.writeStatus(
+        annotation.ref,
+        "cni",
+        patchOf(annotation, this.#modules.namesUid === true),
+      );
       if (this.#entries.get(key) !== entry) return; // closed
       if (entry.latest !== annotation) continue;
       entry.writing = false;
@@ -83,6 +89,8 @@ export class AnnotationWriter {
   }
 }
 
-function patchOf({ redirection, gone }: Annotation): MergePatch | null {
-  return gone ? null : { metadata: { annotations: { [redirectionAnnotation]: redirection ?? null } } };
+function patchOf({ uid, redirection, gone }: Annotation, namesUid: boolean): MergePatch | null {
+  if (gone) return null;
+  const annotations = { [redirectionAnnotation]: redirection ?? null };
+  return { metadata: { ...(namesUid ? { uid } : {}), annotations } };
 }

@@ -10,6 +10,8 @@ export type CniFailure =
   | { readonly code: "cni.netns-invalid"; readonly path: string; readonly reason: string }
   /** The runtime made the pod anew: the namespace that is held is its last one. */
   | { readonly code: "cni.netns-replaced" }
+  /** The API server has no such pod, or no such namespace. */
+  | { readonly code: "cni.pod-unknown"; readonly missing: string }
   /** The API server could not be asked about a pod that the watch doesn't show yet. */
   | { readonly code: "cni.api-unreachable"; readonly reason: string }
   /** A kernel change failed; `cause` is the kernel's word. */

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../core/base/clock.ts";
+import { TypedError } from "../../core/base/errors.ts";
 import { silentLog } from "../../core/base/log.ts";
 import { seededRandom } from "../../core/base/random.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
@@ -14,7 +15,7 @@ import { startDaemon, type Daemon, type DaemonModules } from "./daemon.ts";
 import type { KernelTruth } from "./enrolment.ts";
 import { readTruth } from "./kernel-truth.ts";
 import type { PodKernel } from "./reconcile.ts";
-import { dataplaneModeLabel } from "./selectors.ts";
+import { dataplaneModeLabel, defaultSelectionRules } from "./selectors.ts";
 import { HandSource, namespace, pod } from "./test-support/objects.ts";
 import { PlainAgent } from "./test-support/plain-agent.ts";
 import { addresses, PodPair, type Conversation, type Side } from "./test-support/pod-pair.ts";
@@ -321,12 +322,11 @@ class World {
     const { folder } = this.pair;
     const config: DaemonConfig = {
       node: "node1",
-      manifests: folder,
-      status: folder,
       runDir: folder,
       zds: join(folder, "zds.sock"),
       netnsDir: folder,
       dnsCapture: false,
+      selection: defaultSelectionRules,
     };
     const daemon = await startDaemon(config, {
       source: this.source,
@@ -336,7 +336,7 @@ class World {
       reconcilerOptions: { settleMs: 50, fullRoundMs: 3_600_000 },
       ...over,
     });
-    if (daemon instanceof LinuxError) throw daemon;
+    if (daemon instanceof TypedError) throw daemon;
     this.daemon = daemon;
   }
 

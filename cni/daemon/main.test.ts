@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { until } from "../../test/support/until.ts";
 import { ConfigError, parseFlags } from "./config.ts";
+import { defaultSelectors } from "./selectors.ts";
 
 const bin = join(import.meta.dirname, "../../bin/ambientd.ts");
 const flags = ["node", "manifests", "status", "run-dir", "zds", "netns-dir"];
@@ -17,13 +18,17 @@ test("flags are read; a missing or unknown one is named, with its fix", () => {
   const config = parseFlags([...complete, "--dns-capture"]);
   assert.ok(!(config instanceof ConfigError));
   assert.deepEqual(config, {
-    node: "/x/node",
+    source: "folder",
     manifests: "/x/manifests",
     status: "/x/status",
-    runDir: "/x/run-dir",
-    zds: "/x/zds",
-    netnsDir: "/x/netns-dir",
-    dnsCapture: true,
+    daemon: {
+      node: "/x/node",
+      runDir: "/x/run-dir",
+      zds: "/x/zds",
+      netnsDir: "/x/netns-dir",
+      dnsCapture: true,
+      selection: { selectors: defaultSelectors, excludeNamespaces: new Set(["kube-system"]) },
+    },
   });
   for (const flag of flags) {
     const refused = parseFlags(complete.filter((part) => !part.endsWith(flag)));
@@ -33,6 +38,58 @@ test("flags are read; a missing or unknown one is named, with its fix", () => {
   const unknown = parseFlags([...complete, "--bogus"]);
   assert.ok(unknown instanceof ConfigError);
   assert.match(unknown.sentence(), /--bogus/);
+});
+
+const clusterFlags = ["node", "namespace", "daemonset", "pod-name", "run-dir", "zds", "host-proc", "host-netns-dir"];
+const inCluster = ["--source", "kubernetes", ...clusterFlags.flatMap((flag) => [`--${flag}`, `/x/${flag}`])];
+
+test("in a cluster the places on the node are flags, and the daemon's own namespace is excluded with kube-system", () => {
+  const plugin = ["--cni-bin-dir", "/bin", "--cni-conf-dir", "/conf", "--plugin", "/opt/plugin"];
+  const config = parseFlags([...inCluster, ...plugin, "--health", ":8000"]);
+  assert.ok(!(config instanceof ConfigError) && config.source === "kubernetes");
+  assert.deepEqual(config.plugin, {
+    binDir: "/bin",
+    confDir: "/conf",
+    file: "/opt/plugin",
+    confName: undefined,
+  });
+  assert.deepEqual(config.health, { host: "::", port: 8000 });
+  assert.deepEqual(config.daemon.host, { proc: "/x/host-proc", netnsDir: "/x/host-netns-dir" });
+  assert.deepEqual([...config.daemon.selection.excludeNamespaces], ["kube-system", "/x/namespace"]);
+  const own = parseFlags([...inCluster, "--exclude-namespaces", "a, b,", "--health", "127.0.0.1:1"]);
+  assert.ok(!(own instanceof ConfigError) && own.source === "kubernetes");
+  assert.deepEqual([...own.daemon.selection.excludeNamespaces], ["a", "b"]);
+  assert.deepEqual(own.health, { host: "127.0.0.1", port: 1 });
+  assert.equal(own.plugin, undefined);
+});
+
+test("selectors are given as YAML or as a file of it", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "ambientd-selectors-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const yaml = "- podSelector: {matchLabels: {mesh: please}}";
+  writeFileSync(join(folder, "selectors.yaml"), yaml);
+  for (const value of [yaml, join(folder, "selectors.yaml")]) {
+    const config = parseFlags([...inCluster, "--enablement-selectors", value]);
+    assert.ok(!(config instanceof ConfigError));
+    assert.deepEqual(config.daemon.selection.selectors[0]?.podSelector.matchLabels, { mesh: "please" });
+  }
+});
+
+test("what doesn't go together, or can't be read, is refused with its fix", () => {
+  const table: [argv: string[], sentence: RegExp][] = [
+    [["--source", "etcd"], /--source etcd is none; say folder or kubernetes/],
+    [[...inCluster, "--manifests", "/x"], /--manifests has no meaning with --source kubernetes/],
+    [[...inCluster, "--cni-conf-dir", "/x"], /--cni-bin-dir is missing; give both folders/],
+    [[...inCluster, "--health", "8000"], /--health 8000 is no address; say :8000/],
+    [[...inCluster, "--health", ":99999"], /is no address/],
+    [[...inCluster, "--enablement-selectors", "- podSelector: 1"], /\[0\]\.podSelector must be a map; give a list/],
+    [inCluster.filter((part) => !part.endsWith("pod-name")), /--pod-name is missing; add --pod-name NAME of the/],
+  ];
+  for (const [argv, sentence] of table) {
+    const refused = parseFlags(argv);
+    assert.ok(refused instanceof ConfigError, argv.join(" "));
+    assert.match(refused.sentence(), sentence);
+  }
 });
 
 test("a bad flag is one sentence and exit code 2", () => {

@@ -1,8 +1,8 @@
 /** `ambientd cni daemon`: flags in, a running daemon out, SIGTERM ends it. Pods stay as they are. */
 import { systemClock } from "../../core/base/clock.ts";
+import { TypedError } from "../../core/base/errors.ts";
 import { createLog } from "../../core/base/log.ts";
 import { systemRandom } from "../../core/base/random.ts";
-import { LinuxError } from "../../core/linux/errno.ts";
 import { DirectorySource } from "../../control/sources/directory.ts";
 import { ConfigError, parseFlags, usage } from "./config.ts";
 import { startDaemon } from "./daemon.ts";
@@ -20,10 +20,18 @@ export async function main(argv: string[]): Promise<void> {
   }
   const log = createLog("cni");
   const ended = endSignal();
+  if (config.source === "kubernetes") {
+    // Loaded here: the lab's daemon needs none of it.
+    const { runInCluster } = await import("./cluster.ts");
+    process.exitCode = await runInCluster(config, ended, log);
+    return;
+  }
   const source = new DirectorySource({ manifests: config.manifests, status: config.status, log });
-  const daemon = await startDaemon(config, { source, clock: systemClock, random: systemRandom, log });
-  if (daemon instanceof LinuxError) {
-    log.fatal({ error: daemon.type }, `cannot listen for agents at ${config.zds}; is another daemon running there?`);
+  const modules = { source, clock: systemClock, random: systemRandom, log };
+  const daemon = await startDaemon(config.daemon, modules);
+  if (daemon instanceof TypedError) {
+    const { zds } = config.daemon;
+    log.fatal({ error: daemon.type }, `cannot listen for agents beside ${zds}; is another daemon running there?`);
     source.close();
     process.exitCode = 1;
     return;

@@ -136,7 +136,8 @@ export class Reconciler {
 
   /** The pod has another namespace than the one that is held. Repeat it until the other is held. */
   replaced(uid: string): void {
-    this.#tell(uid, { kind: "replaced" });
+    // In the other phases it would change nothing, and who waits for a change would ask again at once.
+    if (replaceable.has(this.phaseOf(uid) ?? "absent")) this.#tell(uid, { kind: "replaced" });
   }
 
   /** Settles when every pod has left; `update` must have said that they shall. */
@@ -206,6 +207,11 @@ export class Reconciler {
   /** Settles when a row has changed after this call. */
   nextChange(): Promise<void> {
     return this.#change.promise;
+  }
+
+  /** Something beside the rows has changed that those who wait on them want to know. */
+  wake(): void {
+    this.#changed();
   }
 
   /** Stops. What stands in the pods stays there: they are captured whether or not a daemon looks. */
@@ -468,4 +474,5 @@ function nameOf({ ref }: DesiredPod): string {
   return `${ref.namespace}/${ref.name}`;
 }
 
+const replaceable: ReadonlySet<Enrolment["phase"]> = new Set(["offered", "redirected", "enrolled"]);
 const notFound: ReadonlySet<string> = new Set(["cni.netns-missing", "cni.netns-invalid", "cni.no-address"]);

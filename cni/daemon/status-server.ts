@@ -11,6 +11,8 @@ export interface DaemonStatus {
   readonly agents: readonly LinkStatus[];
   /** Namespaces held open. */
   readonly namespaces: number;
+  /** Sockets of agents that are kept over their ends. */
+  readonly listeners: number;
   /** Full rounds so far, and what they found different from what had been applied. */
   readonly rounds: number;
   readonly drift: number;

@@ -111,6 +111,11 @@ export class ZdsServer {
     await Promise.all(answers);
   }
 
+  /** Whether agents shall hold the pod, be one connected or not. */
+  offers(uid: string): boolean {
+    return this.#offered.has(uid);
+  }
+
   /** Whether an agent that is connected now has acknowledged the pod. */
   serves(uid: string): boolean {
     return this.#links.some((link) => link.acknowledged.has(uid));
