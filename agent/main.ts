@@ -68,7 +68,9 @@ class Agent {
     this.#readiness = new Readiness(() => {
       const { gates } = this.#readiness;
       this.#workers.broadcast({ kind: "gates", gates });
-      if (gates.every(({ pending }) => pending === undefined)) this.#store?.sayServing(true);
+      if (this.#phase !== "serving" || gates.some(({ pending }) => pending !== undefined)) return;
+      this.#log.info("agent is ready");
+      this.#store?.sayServing(true);
     });
     this.#workers = new Workers({
       count: config.workers,

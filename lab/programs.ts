@@ -71,6 +71,7 @@ export function agentProgram(
       CA_ROOT_CA: root,
       AUTH_TOKEN: "/run/secrets/tokens/istio-token",
       INPOD_UDS: "/run/ztunnel/ztunnel.sock",
+      AMBIENTD_LISTENER_STORE: "/run/ztunnel/listeners.sock",
       NODE_NAME: plan.name,
       CLUSTER_ID: "Kubernetes",
       POD_NAME: `ztunnel-${plan.name}`,
@@ -101,4 +102,4 @@ function searchPath(): string {
 }
 
 /** Settings of the person who runs the lab that its processes share. */
-const passed = ["LANG", "LC_", "LOG_LEVEL", "TERM", "TZ", "NODE_OPTIONS", "NODE_EXTRA_CA_CERTS"];
+const passed = ["LANG", "LC_", "LOG_LEVEL", "TERM", "TZ"];

@@ -76,7 +76,7 @@ test(
   async () => {
     const session = dial(server);
     const goaways: number[] = [];
-    session.on("goaway", (_code, lastStream) => goaways.push(lastStream));
+    session.on("goaway", (_code, lastStream: number) => goaways.push(lastStream));
     const stream = await opened(session);
     mesh.send({ kind: "drain", deadlineMs: 10_000 });
     await until("both GOAWAYs", 5_000, () => goaways.length === 2);

@@ -1,0 +1,206 @@
+/** An agent that is replaced while connections are made: by a successor that runs beside it, by one that comes after it, or after kill -9. */
+import assert from "node:assert/strict";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { join } from "node:path";
+import { describe, it, type TestContext } from "node:test";
+import { checkoutRoot, controlName, controlPort } from "../../lab/programs.ts";
+import { idlePod, namespace, pod, service } from "../support/manifests.ts";
+import { useLab, type RunningClient } from "../support/mesh-lab.ts";
+import { until } from "../support/until.ts";
+
+const store = "/run/ztunnel/listeners.sock";
+/** What open connections get when an agent is asked to end. */
+const deadlineMs = 4_000;
+const settings = { AMBIENTD_LISTENER_STORE: store, CONNECTION_TERMINATION_DEADLINE: `${deadlineMs}ms` };
+
+const lab = useLab(
+  [
+    namespace("mesh", { ambient: true }),
+    namespace("infra"),
+    idlePod("mesh/client", { node: "node1" }),
+    pod("mesh/server", { node: "node2" }),
+    service("mesh/server"),
+    idlePod("infra/agent1", { node: "node1" }),
+    idlePod("infra/agent2", { node: "node2" }),
+  ],
+  { environment: { agent: settings } },
+);
+
+const url = "http://server.mesh.svc/";
+const loops = 6;
+
+it("agents put their sockets into the listener store of their node", async () => {
+  for (const node of ["node1", "node2"]) await stored(node);
+});
+
+for (const [node, side] of [
+  ["node1", "client"],
+  ["node2", "server"],
+] as const) {
+  describe(`an agent on the ${side}'s node`, () => {
+    it("hands over to a successor beside it: no new connection fails, held ones live to the deadline", async (t) => {
+      const load = await Load.begin();
+      const held = await hold();
+      const successor = await Successor.start(`infra/${node === "node1" ? "agent1" : "agent2"}`, node);
+      const asked = Date.now();
+      await lab().act(`${node}.agent`, "stop", "SIGTERM");
+      const cut = await held.result(
+        "the end of the held connection",
+        ({ event }) => event === "error" || event === "end",
+      );
+      const heldMs = Date.now() - asked;
+      await load.more(100);
+      const lines = await lab().accessLog(`${node}`);
+      assert.ok(
+        lines.some(({ reason }) => reason === "DRAINED"),
+        "the log says why",
+      );
+      assert.equal(cut["code"], "ECONNRESET");
+      assert.ok(heldMs > deadlineMs - 500 && heldMs < deadlineMs + 3_000, `held for ${heldMs} ms`);
+      // And back: the lab's own agent is the successor now.
+      const heldAgain = await hold();
+      await lab().act(`${node}.agent`, "cont");
+      await stored(node);
+      await successor.stop();
+      await heldAgain.result(
+        "the end of the other held connection",
+        ({ event }) => event === "error" || event === "end",
+      );
+      await load.more(100);
+      await load.end(t, `${side}: handed over and back, held ${heldMs} ms`);
+      for (const one of [held, heldAgain]) one.end();
+    });
+
+    it("that is asked to end without a successor serves on, and the next one takes up what waits", async (t) => {
+      const load = await Load.begin();
+      const held = await hold();
+      await lab().act(`${node}.agent`, "restart", "SIGTERM");
+      await held.result("the end of the held connection", ({ event }) => event === "error" || event === "end");
+      await stored(node);
+      await load.more(200);
+      await load.end(t, `${side}: restarted in order`);
+      held.end();
+    });
+
+    it("killed -9 refuses nothing: what is opened meanwhile waits and is served", async (t) => {
+      const load = await Load.begin();
+      const killed = Date.now();
+      await lab().signal(`${node}.agent`, "SIGKILL");
+      await stored(node, killed);
+      await load.more(200);
+      // A connection that the dead agent had accepted is lost with it; one that came later must not be.
+      await load.end(t, `${side}: killed`, killed);
+    });
+  });
+}
+
+/** Connections one after another from several loops at once. */
+class Load {
+  readonly #clients: readonly RunningClient[];
+
+  private constructor(clients: readonly RunningClient[]) {
+    this.#clients = clients;
+  }
+
+  static async begin(): Promise<Load> {
+    const load = new Load(
+      await Promise.all(Array.from({ length: loops }, () => lab().start("mesh/client", "loop", url))),
+    );
+    await load.more(loops * 20);
+    return load;
+  }
+
+  get results(): Record<string, unknown>[] {
+    return this.#clients.flatMap(({ results }) => results);
+  }
+
+  async more(answers: number): Promise<void> {
+    const before = this.results.length;
+    await until("more answers", 30_000, () => this.results.length >= before + answers);
+  }
+
+  /** @param killedAt a request that was under way then may fail. */
+  async end(t: TestContext, what: string, killedAt?: number): Promise<void> {
+    for (const client of this.#clients) client.end();
+    await Promise.all(this.#clients.map(({ ended }) => ended));
+    const all = this.results;
+    const failed = all.filter(({ status }) => status !== 200);
+    const slowest = Math.max(...all.map(({ ms }) => Number(ms)));
+    t.diagnostic(`${what}: ${all.length} connections, ${failed.length} failed, the slowest took ${slowest} ms`);
+    const late = failed.filter(({ at, ms }) => killedAt === undefined || Number(at) - Number(ms) > killedAt + 50);
+    assert.deepEqual(late, []);
+    assert.ok(failed.length <= loops, "at most what was under way");
+  }
+}
+
+/** Another agent of the node, in a pod of its own, as a cluster has it. */
+class Successor {
+  readonly #child: ChildProcess;
+  readonly #where: string;
+  readonly #lines: readonly string[];
+
+  private constructor(child: ChildProcess, where: string, lines: readonly string[]) {
+    this.#child = child;
+    this.#where = where;
+    this.#lines = lines;
+  }
+
+  /** Settles when it is ready. */
+  static async start(where: string, node: string): Promise<Successor> {
+    const control = `https://${controlName}:${controlPort}`;
+    const root = "/run/secrets/istio/root-cert.pem";
+    const env = {
+      XDS_ADDRESS: control,
+      CA_ADDRESS: control,
+      XDS_ROOT_CA: root,
+      CA_ROOT_CA: root,
+      AUTH_TOKEN: "/run/secrets/tokens/istio-token",
+      INPOD_UDS: "/run/ztunnel/ztunnel.sock",
+      NODE_NAME: node,
+      POD_NAME: `ztunnel-${node}`,
+      POD_NAMESPACE: "istio-system",
+      ZTUNNEL_WORKER_THREADS: "2",
+      ...settings,
+    };
+    const argv = [process.execPath, join(checkoutRoot, "bin/ambientd.ts"), "agent"];
+    const child = await lab().handle.exec(where, argv, { env, stdio: ["pipe", "pipe", "inherit"] });
+    const lines: string[] = [];
+    createInterface({ input: child.stdout! }).on("line", (line) => lines.push(line));
+    await until("the successor is ready", 30_000, () => lines.some((line) => line.includes('"agent is ready"')));
+    return new Successor(child, where, lines);
+  }
+
+  async stop(): Promise<void> {
+    const starts = this.#lines.find((line) => line.includes('"agent starts"')) ?? "{}";
+    const { pid } = JSON.parse(starts) as { pid?: number };
+    const ended = once(this.#child, "exit");
+    // Not what the test has spawned: that is the program that entered the pod.
+    const { code } = await lab().run(this.#where, ["kill", "-TERM", String(pid)]);
+    assert.equal(code, 0);
+    await ended;
+  }
+}
+
+async function hold(): Promise<RunningClient> {
+  const held = await lab().start("mesh/client", "hold", "server.mesh.svc:9000");
+  held.send("hello");
+  await held.result("an echo", ({ event }) => event === "echo");
+  return held;
+}
+
+/** Waits until the node's agent, or the one that began after that time, is ready and its sockets are in the store. */
+async function stored(node: string, sinceMs = 0): Promise<void> {
+  await until(`the agent of ${node} is ready and connected to its store`, 30_000, async () => {
+    const lines = (await lab().log(`${node}.agent`)).split("\n").filter((line) => line.startsWith("{"));
+    const begun = lines.findLastIndex((line) => line.includes('"agent starts"'));
+    const now = lines.slice(begun);
+    const { time } = JSON.parse(now[0] ?? "{}") as { time?: string };
+    const isNew = Date.parse(time ?? "") >= sinceMs;
+    return (
+      isNew &&
+      ['"agent is ready"', "connected to the listener store"].every((text) => now.some((line) => line.includes(text)))
+    );
+  });
+}
