@@ -248,7 +248,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       ),
     }),
   },
-) as fc.Arbitrary<Action>;
+);
 
 /** A server, a reflector, and a line between them on which everything happens that can. */
 class World {
