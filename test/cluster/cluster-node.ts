@@ -56,7 +56,9 @@ export class ClusterNode {
   /** Everything of it ends at once, then it starts again. Resolves when its kubelet has said Ready anew. */
   async reboot(): Promise<void> {
     await this.powerOff();
+    // Conditions carry whole seconds: one of this second may be from before.
+    const now = Date.now();
     await this.powerOn();
-    await nodesReady(this.#env, [this.name]);
+    await nodesReady(this.#env, [this.name], now);
   }
 }

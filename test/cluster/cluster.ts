@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { run, type CommandOptions, type Finished } from "./command.ts";
 import { apiServerReady, killApiServer, startApiServer } from "./control-plane.ts";
 import { images, kubeconfig, nodeLayouts, stateFolder } from "./layout.ts";
-import { bringDown, bringUp, startedByAnother, stateOfCluster } from "./lifecycle.ts";
+import { bringDown, bringUp, isMadeOf, mend, startedByAnother, stateOfCluster } from "./lifecycle.ts";
 import { writeKubeconfig, writeTokenKubeconfig } from "./kubeconfig.ts";
 import { ClusterNode } from "./cluster-node.ts";
 import { podProcess, type PodProcess } from "./pods.ts";
@@ -24,13 +24,28 @@ export async function startCluster(say: Say = sayNothing): Promise<Cluster | Una
   if (parts instanceof Unavailable) return parts;
   const noFilter = await packetFilterRefusal(environmentOf(parts));
   if (noFilter !== undefined) return noFilter;
-  if (stateOfCluster() === "starting") await startedByAnother();
-  if (stateOfCluster() === "broken") {
-    say("Removing what an interrupted start left…");
-    await bringDown();
+  for (;;) {
+    switch (stateOfCluster()) {
+      case "absent":
+        if (await bringUp(parts, say)) return new Cluster(parts);
+        break;
+      case "starting":
+        say("Another process is starting it…");
+        await startedByAnother();
+        break;
+      case "broken":
+        say("Removing what an interrupted start left…");
+        await bringDown();
+        break;
+      case "up":
+        if (isMadeOf(parts)) {
+          await mend(parts, say);
+          return new Cluster(parts);
+        }
+        say("The cluster that is up was made of other parts: starting anew…");
+        await bringDown();
+    }
   }
-  if (stateOfCluster() === "absent") await bringUp(parts, say);
-  return new Cluster(parts);
 }
 
 /** The cluster that is up, or why there is none. */

@@ -14,19 +14,31 @@ const peerUrl = `http://127.0.0.1:${etcdPorts.peer}`;
 const auditPolicy = join(stateFolder, "audit-policy.json");
 const folder = (name: string): string => join(stateFolder, name);
 
-/** Resolves when the API server answers; the others come up by themselves. */
-export async function startControlPlane(env: NodeJS.ProcessEnv): Promise<void> {
+/** In the order in which they need each other. */
+const parts = [
+  ["etcd", etcd],
+  ["kube-apiserver", apiServer],
+  ["kube-controller-manager", controllerManager],
+  ["kube-scheduler", scheduler],
+] as const;
+
+/** Writes what they read. */
+export async function prepareControlPlane(): Promise<void> {
   writeAuditPolicy();
   mkdirSync(folder("etcd"), { mode: 0o700 });
-  startPart("etcd", etcd(), { env });
-  startPart("kube-apiserver", apiServer(), { env });
   await Promise.all([
     writeKubeconfig(folder("controller-manager.kubeconfig"), pki.controllerManager),
     writeKubeconfig(folder("scheduler.kubeconfig"), pki.scheduler),
   ]);
-  await apiServerReady();
-  startPart("kube-controller-manager", controllerManager(), { env });
-  startPart("kube-scheduler", scheduler(), { env });
+}
+
+/** Starts those that do not run. Resolves when the API server answers; the others come up by themselves. */
+export async function startControlPlane(env: NodeJS.ProcessEnv): Promise<void> {
+  for (const [name, argv] of parts) {
+    if (running(name).length === 0) startPart(name, argv(), { env });
+    // The controllers would end without it.
+    if (name === "kube-apiserver") await apiServerReady();
+  }
 }
 
 /** As a crash would: no goodbye to anyone. */
@@ -129,13 +141,13 @@ function controllerManager(): string[] {
     `--service-account-private-key-file=${serviceAccounts.key}`,
     `--cluster-signing-cert-file=${authority.certificate}`,
     `--cluster-signing-key-file=${authority.key}`,
-    "--bind-address=127.0.0.1",
+    "--secure-port=0",
   ];
 }
 
 function scheduler(): string[] {
   const config = folder("scheduler.kubeconfig");
-  return ["kube-scheduler", `--kubeconfig=${config}`, "--leader-elect=false", "--bind-address=127.0.0.1"];
+  return ["kube-scheduler", `--kubeconfig=${config}`, "--leader-elect=false", "--secure-port=0"];
 }
 
 /** What components with service accounts ask, and nothing else: enough to tell which granted verbs are used. */

@@ -1,21 +1,31 @@
-/** Names, addresses and paths of a cluster: fixed, so that whatever is left of one is found again. One cluster a machine. */
+/** Names, addresses and paths of a cluster: fixed, so that whatever is left of one is found again. */
 import { join } from "node:path";
 
+/**
+ * Which of the machine's clusters this process speaks of: 0 as a rule. Tests of the harness itself have another one beside it
+ * (`AMBIENTD_CLUSTER_NUMBER`, 0 to 9).
+ */
+export const clusterNumber = Number(/^\d$/.exec(process.env["AMBIENTD_CLUSTER_NUMBER"] ?? "")?.[0] ?? 0);
+const prefix = `ambientd${clusterNumber === 0 ? "" : clusterNumber}`;
+
 /** Everything a cluster keeps on disk; only root may enter. */
-export const stateFolder = "/var/lib/ambientd-cluster";
+export const stateFolder = `/var/lib/${prefix}-cluster`;
 export const kubeconfig = join(stateFolder, "kubeconfig");
 export const logFolder = join(stateFolder, "log");
 export const pkiFolder = join(stateFolder, "pki");
 /** What the API server was asked by service accounts, a JSON object a line (audit.k8s.io/v1, level Metadata). */
 export const auditLog = join(logFolder, "audit.jsonl");
 
-export const bridge = "ambientd-hub";
-export const hubAddress = "172.31.240.1";
+const network = `172.31.${240 + clusterNumber}`;
+export const bridge = `${prefix}-hub`;
+export const hubAddress = `${network}.1`;
 export const hubPrefix = 24;
 export const apiPort = 6443;
 export const apiUrl = `https://${hubAddress}:${apiPort}`;
-export const etcdPorts = { client: 23790, peer: 23800 } as const;
+export const etcdPorts = { client: 23790 + clusterNumber, peer: 23800 + clusterNumber } as const;
 
+/** All nodes' pods. The host routes to them: each cluster has its own. */
+export const podRange = `10.${244 + clusterNumber}.0.0/16`;
 export const serviceRange = "10.96.0.0/16";
 /** The first address of the range is the API server's own Service. */
 export const apiService = "10.96.0.1";
@@ -35,11 +45,11 @@ export interface NodeLayout {
 
 export const nodeLayouts: readonly NodeLayout[] = [1, 2].map((number) => ({
   name: `node${number}`,
-  address: `172.31.240.1${number}`,
-  podRange: `10.244.${number}.0/24`,
-  linkInterface: `ambientd-node${number}`,
+  address: `${network}.1${number}`,
+  podRange: `10.${244 + clusterNumber}.${number}.0/24`,
+  linkInterface: `${prefix}-node${number}`,
   folder: join(stateFolder, "nodes", `node${number}`),
-  cgroup: `ambientd-node${number}`,
+  cgroup: `${prefix}-node${number}`,
 }));
 
 /** Images that every node has from the beginning. */

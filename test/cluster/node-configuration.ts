@@ -1,5 +1,5 @@
 /** The files a node's programs are configured by. JSON where they read YAML. */
-import { dnsService, images, type NodeLayout } from "./layout.ts";
+import { dnsService, images, podRange, type NodeLayout } from "./layout.ts";
 
 export function containerdConfiguration(): string {
   return `version = 2
@@ -80,7 +80,7 @@ export function proxyConfiguration(node: NodeLayout): string {
     kind: "KubeProxyConfiguration",
     mode: "nftables",
     clientConnection: { kubeconfig: "/etc/kubernetes/kube-proxy.kubeconfig" },
-    clusterCIDR: "10.244.0.0/16",
+    clusterCIDR: podRange,
     nodePortAddresses: ["primary"],
     // Zero: leave the sysctls alone, writes are refused in a network namespace of its own.
     conntrack: {

@@ -23,16 +23,23 @@ mount --make-rshared /
 # The host connects the link to this namespace, then says so.
 read -r _
 
-containerd --config /etc/containerd/config.toml >/var/log/containerd.log 2>&1 &
+# A part that ends says so in the node's log, which the host reads.
+part() {
+  status=0
+  "$@" >"/var/log/$1.log" 2>&1 || status=$?
+  echo "$1 ended with $status: $(tail -n 2 "/var/log/$1.log")"
+}
+
+part containerd --config /etc/containerd/config.toml &
 containerd=$!
-kube-proxy --config /etc/kubernetes/kube-proxy.json --hostname-override "$name" >/var/log/kube-proxy.log 2>&1 &
+part kube-proxy --config /etc/kubernetes/kube-proxy.json --hostname-override "$name" &
 until ctr version >/dev/null 2>&1; do
-  kill -0 $containerd || { echo "containerd ended: $(tail -n 3 /var/log/containerd.log)"; exit 1; }
+  kill -0 $containerd
   sleep 0.1
 done
 touch /run/node-started
-kubelet --config /etc/kubernetes/kubelet.json --kubeconfig /etc/kubernetes/kubelet.kubeconfig --hostname-override "$name" \
-  --node-ip "$address" >/var/log/kubelet.log 2>&1 &
+part kubelet --config /etc/kubernetes/kubelet.json --kubeconfig /etc/kubernetes/kubelet.kubeconfig \
+  --hostname-override "$name" --node-ip "$address" &
 
-# Ends with its parts, and reaps what they orphan.
-while :; do wait || true; sleep 1; done
+# Lives as long as its parts, and reaps what they orphan.
+wait

@@ -3,9 +3,9 @@ import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { until } from "../../support/until.ts";
-import { logFolder } from "../layout.ts";
+import { clusterNumber, logFolder } from "../layout.ts";
 
-const mark = "AMBIENTD_CLUSTER_PART";
+const mark = `AMBIENTD_CLUSTER_${clusterNumber}_PART`;
 
 export interface Running {
   readonly part: string;

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { Unavailable } from "../unavailable.ts";
+import type { Unavailable } from "../unavailable.ts";
 
 /** `$AMBIENTD_CACHE/cluster`, or `~/.cache/ambientd/cluster`. */
 export function cacheFolder(): string {
