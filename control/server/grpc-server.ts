@@ -49,13 +49,19 @@ export class GrpcServer {
   }
 
   /** @returns the port, which differs from the one asked for only where that was 0. */
-  listen({ address, port }: Endpoint): Promise<number | ListenError> {
-    const name = formatEndpoint({ address, port });
+  async listen({ address, port }: Endpoint): Promise<number | ListenError> {
+    const bound = await this.#bind({ address, port });
+    // Every address there is, on a machine without IPv6.
+    if (typeof bound === "string" && address === "::") return this.listen({ address: "0.0.0.0", port });
+    if (typeof bound === "number") return bound;
+    const where = formatEndpoint({ address, port });
+    return new ListenError({ code: "control.cannot-listen", address: where, problem: bound });
+  }
+
+  #bind(where: Endpoint): Promise<number | string> {
     return new Promise((resolve) => {
-      this.#server.bindAsync(name, this.#credentials, (error, bound) => {
-        resolve(
-          error ? new ListenError({ code: "control.cannot-listen", address: name, problem: error.message }) : bound,
-        );
+      this.#server.bindAsync(formatEndpoint(where), this.#credentials, (error, bound) => {
+        resolve(error === null ? bound : error.message);
       });
     });
   }

@@ -33,7 +33,11 @@ export function listenHttp(
   server.maxConnections = mostConnections;
   const name = typeof where === "string" ? where : formatEndpoint(where);
   return new Promise((resolve) => {
-    server.once("error", (error) => {
+    server.on("error", (error: NodeJS.ErrnoException) => {
+      // Every address there is, on a machine without IPv6.
+      if (typeof where !== "string" && where.address === "::" && noIpv6.has(error.code ?? "")) {
+        return void server.listen(where.port, "0.0.0.0");
+      }
       resolve(new ListenError({ code: "control.cannot-listen", address: name, problem: messageOf(error) }));
     });
     server.once("listening", () => resolve(opened(server, where)));
@@ -88,6 +92,7 @@ function printable(_key: string, value: unknown): unknown {
   return value instanceof Uint8Array ? Buffer.from(value).toString("base64") : value;
 }
 
+const noIpv6 = new Set(["EAFNOSUPPORT", "EADDRNOTAVAIL"]);
 const forbidden: HttpAnswer = text("only asked for as localhost", 403);
 const patienceMs = 10_000;
 const mostConnections = 64;

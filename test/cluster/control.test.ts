@@ -15,12 +15,12 @@ import type { ControlEndpoint } from "../../control/client/grpc-channel.ts";
 import type { Identity } from "../../core/protocol/spiffe/identity.ts";
 import { askCertificate, codeOf } from "../support/replicas.ts";
 import { until } from "../support/until.ts";
-import { attachCluster, images, Unavailable, type Cluster } from "./cluster.ts";
+import { startCluster, images, Unavailable, type Cluster } from "./cluster.ts";
 
 const root = join(import.meta.dirname, "../..");
 const patience = 30_000;
 const own = `control-${process.pid}`;
-const cluster = await attachCluster();
+const cluster = await startCluster();
 const skip = cluster instanceof Unavailable ? `no cluster: ${cluster.missing}` : false;
 
 describe("control on a real API server, with the chart's rights", { skip }, () => {
