@@ -40,6 +40,16 @@ interface Written {
   readonly annotations: ReadonlySet<string>;
 }
 
+interface Order {
+  readonly ref: ObjectRef;
+  readonly writer: string;
+  /** Undefined: no such object was known. */
+  readonly uid: string | undefined;
+  readonly patch: MergePatch | null;
+  /** Condition types. */
+  readonly owned: readonly string[] | undefined;
+}
+
 export class StatusWriter {
   readonly #modules: StatusWriterModules;
   readonly #closing = new AbortController();
@@ -60,8 +70,10 @@ export class StatusWriter {
     owned: readonly string[] | undefined,
   ): Promise<SourceError | undefined> {
     const key = refKey(ref);
+    // The object that is meant is the one that is known now, whoever has its name when the write's turn comes.
+    const uid = uidIn(patch) ?? this.#modules.object(ref)?.metadata.uid;
     const before = this.#queues.get(key) ?? Promise.resolve();
-    const write = before.then(() => this.#write(ref, writer, patch, owned));
+    const write = before.then(() => this.#write({ ref, writer, uid, patch, owned }));
     this.#queues.set(key, write);
     void write.then(() => {
       if (this.#queues.get(key) === write) this.#queues.delete(key);
@@ -78,32 +90,22 @@ export class StatusWriter {
     this.#closing.abort();
   }
 
-  async #write(
-    ref: ObjectRef,
-    writer: string,
-    patch: MergePatch | null,
-    owned: readonly string[] | undefined,
-  ): Promise<SourceError | undefined> {
+  async #write(order: Order): Promise<SourceError | undefined> {
     const backoff = new Backoff({ firstMs: 100, capMs: 2_000, jitter: 0.2 }, this.#modules.random);
     for (let attempt = 1; ; attempt++) {
-      const error = patch === null ? await this.#takeBack(ref, writer) : await this.#say(ref, writer, patch, owned);
+      const error = await (order.patch === null ? this.#takeBack(order) : this.#say(order, order.patch));
       if (error === undefined) return undefined;
       if (attempt === attemptLimit || !isWorthRepeating(error) || this.#closing.signal.aborted)
-        return failure(ref, error);
+        return failure(order.ref, error);
       await this.#wait(Math.max(backoff.next(), Math.min(retryAfterOf(error) ?? 0, 5_000)));
     }
   }
 
-  async #say(
-    ref: ObjectRef,
-    writer: string,
-    patch: MergePatch,
-    owned: readonly string[] | undefined,
-  ): Promise<KubeError | undefined> {
+  async #say(order: Order, patch: MergePatch): Promise<KubeError | undefined> {
+    const { ref, writer, uid, owned } = order;
     const { metadata, status } = patch;
     const object = this.#modules.object(ref);
-    const uid = isRecord(metadata) && typeof metadata["uid"] === "string" ? metadata["uid"] : object?.metadata.uid;
-    if (uid === undefined) return unknownObject(ref);
+    if (uid === undefined || (object !== undefined && object.metadata.uid !== uid)) return unknownObject(ref);
     if (isRecord(metadata)) {
       const error = await this.#sayMetadata(ref, writer, uid, metadata, object);
       if (error !== undefined) return error;
@@ -157,10 +159,9 @@ export class StatusWriter {
     return this.#apply(ref, writer, stamp, { ...others, conditions: [...foreign, ...own] });
   }
 
-  async #takeBack(ref: ObjectRef, writer: string): Promise<KubeError | undefined> {
+  async #takeBack({ ref, writer, uid }: Order): Promise<KubeError | undefined> {
     const object = this.#modules.object(ref);
-    if (object === undefined) return undefined;
-    const { uid } = object.metadata;
+    if (uid === undefined || object?.metadata.uid !== uid) return undefined;
     const written = this.#written.get(refKey(ref))?.get(writer);
     // What was said, was said of a namesake: it went with it.
     if (written !== undefined && written.uid !== uid) return undefined;
@@ -231,6 +232,11 @@ export class StatusWriter {
   }
 }
 
+function uidIn(patch: MergePatch | null): string | undefined {
+  const metadata = patch?.["metadata"];
+  return isRecord(metadata) && typeof metadata["uid"] === "string" ? metadata["uid"] : undefined;
+}
+
 /** Somebody else wrote, or the server is busy. One that can't be reached is for the caller to come back to. */
 function isWorthRepeating(error: KubeError): boolean {
   const status = statusOf(error);
@@ -243,7 +249,7 @@ function failure(ref: ObjectRef, error: KubeError): SourceError {
 
 function unknownObject(ref: ObjectRef): KubeError {
   const path = objectPath(ref.kind, ref.namespace, ref.name);
-  const message = `${objectText(ref)} is not known here`;
+  const message = `${objectText(ref)}, as it was meant, is not known here`;
   return new KubeError({ code: "kube.not-found", method: "PATCH", path, status: 404, reason: "NotFound", message });
 }
 

@@ -81,7 +81,11 @@ export class FakeApiServer {
 
   /** Sends a line as it is to every watch of a collection. */
   sendLine(collection: string, line: string): void {
-    for (const watch of this.#watches) if (watch.collection === collection) watch.response.write(`${line}\n`);
+    this.send(collection, `${line}\n`);
+  }
+
+  send(collection: string, bytes: string): void {
+    for (const watch of this.#watches) if (watch.collection === collection) watch.response.write(bytes);
   }
 
   sendBookmark(collection: string): void {
