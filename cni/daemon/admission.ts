@@ -25,7 +25,7 @@ export function admitByName(reconciler: Reconciler): (event: PluginEvent) => Plu
 }
 
 export interface AdmissionModules {
-  readonly reconciler: Pick<Reconciler, "status" | "nudge" | "replaced">;
+  readonly reconciler: Pick<Reconciler, "statusOf" | "nudge" | "replaced">;
   readonly namespaces: Pick<PodNamespaces, "held">;
   readonly finder: Pick<NodeNamespaces, "seenFromHere">;
   readonly objects: Pick<AskedObjects, "ask" | "find">;
@@ -123,7 +123,8 @@ class Admission implements PluginCase {
   }
 
   #row(wanted: string): PodStatus | undefined {
-    return this.#modules.reconciler.status().find(({ uid, because }) => uid === wanted && because !== "gone");
+    const row = this.#modules.reconciler.statusOf(wanted);
+    return row?.because === "gone" ? undefined : row;
   }
 }
 

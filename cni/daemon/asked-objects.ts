@@ -32,9 +32,8 @@ export class AskedObjects {
       for (const { op, object } of deltas) {
         const key = refKey(refOf(object));
         const answer = this.#answers.get(key);
-        // A predecessor of that name that ends is older than what was asked for.
-        if (answer !== undefined && (op === "put" || object.metadata.uid === answer.object.metadata.uid))
-          this.#answers.delete(key);
+        // What is told of a predecessor of that name, late, says nothing of its successor.
+        if (answer !== undefined && isSameOrLater(object, answer.object, op)) this.#answers.delete(key);
       }
     });
   }
@@ -71,6 +70,11 @@ export class AskedObjects {
     this.#unsubscribe();
     this.#answers.clear();
   }
+}
+
+function isSameOrLater({ metadata }: KubeObject, than: KubeObject, op: "put" | "removed"): boolean {
+  if (metadata.uid === than.metadata.uid) return true;
+  return op === "put" && (metadata.creationTimestamp ?? "") > (than.metadata.creationTimestamp ?? "");
 }
 
 function merged(base: Snapshot, answers: ReadonlyMap<string, KubeObject>): Snapshot {

@@ -64,6 +64,29 @@ test("an address that a new pod got is the new one's: the old one's end takes no
   assert.equal(await probes.forget("never"), undefined);
 });
 
+test(
+  "what is said in one turn is one transaction, and an address may go from pod to pod in it",
+  { skip },
+  async (t) => {
+    const { pair, probes } = await world(t);
+    await probes.allow("old", ["10.0.0.1", "10.0.0.9"]);
+    const many = Array.from({ length: 200 }, (_, i) => probes.allow(`u-${i}`, [`10.0.1.${i}`]));
+    const some = [
+      probes.forget("old"),
+      probes.allow("new", ["10.0.0.1"]),
+      probes.allow("u-7", []),
+      probes.allow("u-8", ["10.0.0.9"]),
+    ];
+    const begun = performance.now();
+    assert.ok((await Promise.all([...many, ...some])).every((error) => error === undefined));
+    assert.ok(performance.now() - begun < 500);
+    const there = held(pair);
+    assert.equal(there.length, 200);
+    assert.ok(["10.0.0.1 new", "10.0.0.9 u-8", "10.0.1.199 u-199"].every((line) => there.includes(line)));
+    assert.ok(!there.some((line) => line.endsWith(" u-7") || line.endsWith(" old")));
+  },
+);
+
 test("a daemon that starts finds the sets as they were, and prunes what belongs to no pod", { skip }, async (t) => {
   const { pair, probes } = await world(t);
   await probes.allow("stays", ["10.0.0.1", "fd00::1"]);

@@ -38,6 +38,9 @@ export class HostProbes implements ProbePort {
   readonly #netns: number;
   readonly #kubeletUid: () => number | undefined;
   #ruleUid = 0;
+  /** What shall stand, by pod UID, since the last transaction: the kernel takes some ten milliseconds for each, few or many. */
+  #wanted = new Map<string, readonly string[]>();
+  #writing: Promise<CniError | undefined> | undefined;
 
   /**
    * @param netns descriptor of the node's own namespace; the caller's to close, later.
@@ -63,9 +66,12 @@ export class HostProbes implements ProbePort {
     return undefined;
   }
 
-  async allow(uid: string, addresses: readonly string[]): Promise<CniError | undefined> {
-    const held = this.#held();
-    return held instanceof CniError ? held : this.#apply(corrections(held, uid, addresses));
+  allow(uid: string, addresses: readonly string[]): Promise<CniError | undefined> {
+    // The last word on a pod counts, and comes last.
+    this.#wanted.delete(uid);
+    this.#wanted.set(uid, addresses);
+    this.#writing ??= new Promise((resolve) => setImmediate(() => resolve(this.#write())));
+    return this.#writing;
   }
 
   async keep(captured: ReadonlyMap<string, readonly string[]>, prune: boolean): Promise<CniError | undefined> {
@@ -75,18 +81,27 @@ export class HostProbes implements ProbePort {
     if (held instanceof CniError) return held;
     // Left by pods that went while no daemon looked.
     const stale = prune ? held.filter(({ comment }) => !captured.has(comment)).map(({ address }) => address) : [];
-    const wrong = [...captured].flatMap(([uid, addresses]) => corrections(held, uid, addresses));
+    const staying = held.filter(({ address }) => !stale.includes(address));
+    const wrong = [...captured].flatMap(([uid, addresses]) => corrections(staying, uid, addresses));
     return this.#apply([...removeProbed(stale), ...wrong]);
   }
 
-  async forget(uid: string): Promise<CniError | undefined> {
-    const held = this.#held();
-    return held instanceof CniError ? held : this.#apply(removeProbed(ofPod(held, uid)));
+  forget(uid: string): Promise<CniError | undefined> {
+    return this.allow(uid, []);
   }
 
   /** Nothing of ours stays in the node's namespace. */
   async remove(): Promise<CniError | undefined> {
     return this.#apply(removeHostRules());
+  }
+
+  #write(): Promise<CniError | undefined> {
+    const wanted = this.#wanted;
+    this.#wanted = new Map();
+    this.#writing = undefined;
+    const held = this.#held();
+    if (held instanceof CniError) return Promise.resolve(held);
+    return this.#apply([...wanted].flatMap(([uid, addresses]) => corrections(held, uid, addresses)));
   }
 
   /** Both sets together; a table that is not there (yet) holds nothing. */
@@ -110,10 +125,13 @@ export class HostProbes implements ProbePort {
   }
 }
 
-/** @param held before; several pods' corrections may stand in one transaction, since no address has two pods. */
-function corrections(held: readonly SetElement[], uid: string, addresses: readonly string[]): NftOperation[] {
+/** @param held as the transaction finds it; an address that goes from one pod to another in it is taken out once at most. */
+function corrections(held: SetElement[], uid: string, addresses: readonly string[]): NftOperation[] {
   const left = ofPod(held, uid).filter((address) => !addresses.includes(address));
   const missing = addresses.filter((address) => !held.some((one) => one.address === address && one.comment === uid));
+  const changed = new Set([...left, ...missing]);
+  const rest = held.filter(({ address }) => !changed.has(address));
+  held.splice(0, held.length, ...rest, ...missing.map((address) => ({ address, comment: uid })));
   return [...removeProbed(left), ...putProbed(uid, missing)];
 }
 

@@ -187,8 +187,12 @@ export class Reconciler {
   }
 
   status(): PodStatus[] {
-    const nowMs = this.#modules.clock.nowMs();
-    return [...this.#rows.values()].map((row) => statusOf(row, this.#modules.agents.serves(row.desired.uid), nowMs));
+    return [...this.#rows.values()].map((row) => this.#statusOf(row));
+  }
+
+  statusOf(uid: string): PodStatus | undefined {
+    const row = this.#rows.get(uid);
+    return row === undefined ? undefined : this.#statusOf(row);
   }
 
   phaseOf(uid: string): Enrolment["phase"] | undefined {
@@ -437,6 +441,10 @@ export class Reconciler {
     this.#cancelRound = this.#modules.clock.after(this.#options.fullRoundMs, () => {
       void this.fullRound().finally(() => this.#scheduleRound());
     });
+  }
+
+  #statusOf(row: Row): PodStatus {
+    return statusOf(row, this.#modules.agents.serves(row.desired.uid), this.#modules.clock.nowMs());
   }
 
   #changed(): void {
