@@ -1,6 +1,6 @@
 /** `ambientd agent`: wires the node agent's main thread to its workers, and ends it in order. The only wiring of this room. */
 import { readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { availableParallelism, networkInterfaces } from "node:os";
 import process from "node:process";
 import { systemClock } from "../core/base/clock.ts";
 import { createLog, type Log } from "../core/base/log.ts";
@@ -13,9 +13,11 @@ import { configDump } from "./admin/config-dump.ts";
 import { AdminServer, levels } from "./admin/server.ts";
 import { ConfigError, parseConfig, type AgentConfig } from "./config.ts";
 import { EachWorker } from "./each-worker.ts";
+import { environmentProblem, protectMemory } from "./hardening.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
 import { Pods } from "./pods.ts";
 import { StoreClient } from "./listeners/store-client.ts";
+import { missingPrivilege } from "./privileges.ts";
 import { Readiness } from "./readiness.ts";
 import type { FromWorker } from "./worker-messages.ts";
 import { Workers } from "./workers.ts";
@@ -31,13 +33,27 @@ export async function main(argv: string[]): Promise<void> {
     process.exitCode = asked ? 0 : 2;
     return;
   }
+  const unsafe = environmentProblem(process.env, process.execArgv);
+  if (unsafe !== undefined) {
+    process.stderr.write(`${unsafe}\n`);
+    process.exitCode = 2;
+    return;
+  }
   const config = parseConfig(process.env, availableParallelism());
   if (config instanceof ConfigError) {
     process.stderr.write(`${config.sentence()}\n`);
     process.exitCode = 2;
     return;
   }
-  await new Agent(config, createLog("agent")).run();
+  const missing = missingPrivilege(config.packetMark);
+  if (missing !== undefined) {
+    process.stderr.write(`${missing}\n`);
+    process.exitCode = 2;
+    return;
+  }
+  const log = createLog("agent");
+  protectMemory(log);
+  await new Agent(config, log).run();
 }
 
 class Agent {
@@ -74,7 +90,7 @@ class Agent {
     });
     this.#workers = new Workers({
       count: config.workers,
-      readinessPort: 15_021,
+      readiness: { port: 15_021, address: ownAddress(config.instanceIp) },
       settings: {
         network: config.network,
         node: config.nodeName,
@@ -203,8 +219,8 @@ class Agent {
   async #listen(): Promise<string | undefined> {
     const { adminSocket } = this.#config;
     const failed = await this.#admin.listenLocally();
-    if (failed !== undefined) return failed.message;
-    return adminSocket === undefined ? undefined : (await this.#admin.listenAt(adminSocket))?.message;
+    if (failed !== undefined) return failed.sentence();
+    return adminSocket === undefined ? undefined : (await this.#admin.listenAt(adminSocket))?.sentence();
   }
 
   #hear(message: FromWorker, index: number): void {
@@ -320,6 +336,12 @@ class Agent {
 /** What the last connections to be accepted get of the deadline. */
 function lastOrdersMs(deadlineMs: number): number {
   return Math.min(1_000, deadlineMs / 4);
+}
+
+/** The pod's address, where it is one: who asks for readiness asks there. undefined: any. */
+function ownAddress(instanceIp: string): string | undefined {
+  const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  return own.some(({ address }) => address === instanceIp) ? instanceIp : undefined;
 }
 
 /** A literal token, or the content of the file, read anew each time: tokens are rotated. */

@@ -10,8 +10,14 @@ import type { WorkerSettings } from "./worker/context.ts";
 export interface WorkerStart {
   readonly index: number;
   readonly settings: WorkerSettings;
-  /** TCP port of the readiness server; one worker has it. */
-  readonly readinessPort?: number;
+  /** Where readiness is asked for; one worker answers. */
+  readonly readiness?: ReadinessAddress;
+}
+
+export interface ReadinessAddress {
+  readonly port: number;
+  /** undefined: every address of the agent's namespace. */
+  readonly address: string | undefined;
 }
 
 /** Descriptors of a pod's listening sockets. They are the receiver's to close. */

@@ -21,7 +21,7 @@ let fed = 0;
 
 const workers = new Workers({
   count: 2,
-  readinessPort: 15_021,
+  readiness: { port: 15_021, address: undefined },
   settings: {
     network: "",
     node: "node1",

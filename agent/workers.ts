@@ -9,13 +9,20 @@ import type { Log } from "../core/base/log.ts";
 import { systemRandom } from "../core/base/random.ts";
 import type { MeshUpdate } from "../core/decision/mesh-state.ts";
 import { WorkerFeed } from "./worker-feed.ts";
-import type { FromWorker, PodDelivery, ToWorker, WorkerDump, WorkerStart } from "./worker-messages.ts";
+import type {
+  FromWorker,
+  PodDelivery,
+  ReadinessAddress,
+  ToWorker,
+  WorkerDump,
+  WorkerStart,
+} from "./worker-messages.ts";
 import type { WorkerSettings } from "./worker/context.ts";
 
 export interface WorkersOptions {
   readonly count: number;
   readonly settings: WorkerSettings;
-  readonly readinessPort: number;
+  readonly readiness: ReadinessAddress;
   readonly clock: Clock;
   readonly log: Log;
   /** What a new worker must know before it serves: slices in order. */
@@ -117,8 +124,8 @@ export class Workers {
   }
 
   #spawn(index: number): { worker: Worker; running: Promise<void> } {
-    const { settings, readinessPort } = this.#options;
-    const start: WorkerStart = { index, settings, ...(index === 0 && { readinessPort }) };
+    const { settings, readiness } = this.#options;
+    const start: WorkerStart = { index, settings, ...(index === 0 && { readiness }) };
     // A release runs compiled files, a checkout its sources.
     const main = import.meta.url.endsWith(".ts") ? "./worker/main.ts" : "./worker/main.js";
     const worker = new Worker(new URL(main, import.meta.url), { workerData: start });

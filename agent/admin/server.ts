@@ -19,7 +19,13 @@ export interface AdminHandlers {
 export class AdminError extends TypedError<
   | { readonly code: "admin.port"; readonly port: number; readonly problem: string }
   | { readonly code: "admin.socket"; readonly path: string; readonly problem: string }
-> {}
+> {
+  sentence(): string {
+    const { type } = this;
+    const where = type.code === "admin.port" ? `127.0.0.1:${type.port}` : type.path;
+    return `its admin server cannot listen at ${where} (${type.problem}): is another agent running there?`;
+  }
+}
 
 export const adminPort = 15_000;
 

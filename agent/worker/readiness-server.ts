@@ -1,16 +1,17 @@
 /** 15021: readiness as named gates (agent-wire 9.4), answered by a data-plane worker, so that a worker that is stuck is not ready. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { Gate } from "../worker-messages.ts";
+import type { Gate, ReadinessAddress } from "../worker-messages.ts";
 
 export class ReadinessServer {
   readonly #server: Server;
   #gates: readonly Gate[] = [{ name: "start", pending: "the main thread has not said anything yet" }];
 
   /** @param onFailed the port could not be had; everything else goes on. */
-  constructor(port: number, onFailed: (error: Error) => void) {
+  constructor({ port, address }: ReadinessAddress, onFailed: (error: Error) => void) {
     this.#server = createServer((request, response) => this.#answer(request, response));
     this.#server.on("error", onFailed);
-    this.#server.listen(port, "::");
+    // Without an address: IPv6 and IPv4, or IPv4 alone where the kernel has nothing else.
+    this.#server.listen({ port, ...(address !== undefined && { host: address }) });
     this.#server.unref();
   }
 

@@ -40,7 +40,7 @@ export class DataPlaneWorker {
 
   constructor(start: WorkerStart, modules: WorkerModules) {
     const { clock, log, send, accessLog, overrides } = modules;
-    const { index, settings, readinessPort } = start;
+    const { index, settings, readiness } = start;
     this.#index = index;
     this.#modules = modules;
     const registry = new ConnectionRegistry();
@@ -78,8 +78,8 @@ export class DataPlaneWorker {
       },
       ...overrides,
     };
-    if (readinessPort !== undefined) {
-      this.#readiness = new ReadinessServer(readinessPort, (error) =>
+    if (readiness !== undefined) {
+      this.#readiness = new ReadinessServer(readiness, (error) =>
         send({ kind: "readiness-failed", detail: messageOf(error) }),
       );
     }

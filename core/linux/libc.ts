@@ -85,6 +85,7 @@ export const libc = {
     "ulong",
     "ulong",
   ]),
+  setrlimit: declare<(resource: number, limits: Bytes) => number>("setrlimit", "int", ["int", "void *"]),
   waitpid: declare<(pid: number, status: Bytes | null, options: number) => number>("waitpid", "int", [
     "int",
     "void *",

@@ -31,6 +31,18 @@ export function reapOrphans(except: ReadonlySet<number>): number[] {
   return orphans.filter((pid) => libc.waitpid(pid, null, WNOHANG) === pid);
 }
 
+/** RLIMIT_CORE 0, soft and hard: what is in memory does not reach a disk when this process crashes. */
+export function forbidCoreFiles(): LinuxError | undefined {
+  return libc.setrlimit(RLIMIT_CORE, Buffer.alloc(16)) === 0 ? undefined : lastError("setrlimit", "core");
+}
+
+/** Not dumpable: other processes of this user neither trace this one nor read its memory; /proc/<pid> belongs to root. */
+export function forbidInspection(): LinuxError | undefined {
+  return libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) === 0 ? undefined : lastError("prctl", "dumpable");
+}
+
+const RLIMIT_CORE = 4;
 const PR_SET_PDEATHSIG = 1;
+const PR_SET_DUMPABLE = 4;
 const PR_SET_CHILD_SUBREAPER = 36;
 const WNOHANG = 1;

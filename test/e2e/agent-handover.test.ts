@@ -164,7 +164,11 @@ class Successor {
       ZTUNNEL_WORKER_THREADS: "2",
       ...settings,
     };
-    const argv = [process.execPath, join(checkoutRoot, "bin/ambientd.ts"), "agent"];
+    const agent = [process.execPath, "--disable-sigusr1", join(checkoutRoot, "bin/ambientd.ts"), "agent"];
+    // With the capabilities that the chart grants and no others, over a root file system that nothing can be written to.
+    const drop = ["setpriv", "--bounding-set", "-all,+sys_admin,+net_raw", "--inh-caps", "-all", "--"];
+    const readOnly = ["unshare", "--mount", "--", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh"];
+    const argv = [...readOnly, ...drop, ...agent];
     const child = await lab().handle.exec(where, argv, { env, stdio: ["pipe", "pipe", "inherit"] });
     const lines: string[] = [];
     createInterface({ input: child.stdout! }).on("line", (line) => lines.push(line));
