@@ -17,15 +17,21 @@ export interface FrameCounts {
 
 export class FrameCounter {
   readonly #markers: readonly { readonly text: string; readonly bytes: Buffer }[];
+  readonly #isPod: (address: Uint8Array) => boolean;
   readonly #marked = new Map<string, number>();
   readonly #segments = new Map<string, number>();
   readonly #other = new Map<string, number>();
   #frames = 0;
   #bytes = 0;
 
-  /** @param markers looked for in every byte of every frame. */
-  constructor(markers: readonly string[]) {
+  /**
+   * @param markers looked for in every byte of every frame.
+   * @param pods the addresses that count as pods'; the whole pod range when missing.
+   */
+  constructor(markers: readonly string[], pods?: readonly string[]) {
     this.#markers = markers.map((text) => ({ text, bytes: Buffer.from(text) }));
+    const named = pods && new Set(pods.map((address) => Buffer.from(parseIp(address) ?? []).toString("hex")));
+    this.#isPod = named === undefined ? inPodRange : (address) => named.has(Buffer.from(address).toString("hex"));
   }
 
   /** @param frame link header first. */
@@ -34,7 +40,7 @@ export class FrameCounter {
     this.#bytes += frame.length;
     const bytes = Buffer.from(frame.buffer, frame.byteOffset, frame.length);
     for (const marker of this.#markers) if (bytes.includes(marker.bytes)) add(this.#marked, marker.text);
-    const packet = podPacket(bytes);
+    const packet = podPacket(bytes, this.#isPod);
     if (packet === undefined) return;
     if (packet.ports === undefined) add(this.#other, packet.protocol);
     else add(this.#segments, String(packet.ports.includes(hbonePort) ? hbonePort : Math.min(...packet.ports)));
@@ -52,6 +58,8 @@ export class FrameCounter {
   }
 }
 
+type IsPod = (address: Uint8Array) => boolean;
+
 interface PodPacket {
   /** Its number, or `fragment`. */
   readonly protocol: string;
@@ -60,21 +68,21 @@ interface PodPacket {
 }
 
 /** Undefined for what is no IP packet between two pods. */
-function podPacket(frame: Buffer): PodPacket | undefined {
+function podPacket(frame: Buffer, isPod: IsPod): PodPacket | undefined {
   if (frame.length < 14 + 20) return undefined;
   const type = frame.readUInt16BE(12);
-  if (type === 0x0800) return ipv4(frame.subarray(14));
-  if (type === 0x86dd) return ipv6(frame.subarray(14));
+  if (type === 0x0800) return ipv4(frame.subarray(14), isPod);
+  if (type === 0x86dd) return ipv6(frame.subarray(14), isPod);
   return undefined;
 }
 
-function ipv4(packet: Buffer): PodPacket | undefined {
+function ipv4(packet: Buffer, isPod: IsPod): PodPacket | undefined {
   if (!isPod(packet.subarray(12, 16)) || !isPod(packet.subarray(16, 20))) return undefined;
   if ((packet.readUInt16BE(6) & 0x1fff) !== 0) return { protocol: "fragment" };
   return transport(packet.readUInt8(9), packet, (packet.readUInt8(0) & 15 || 5) * 4);
 }
 
-function ipv6(packet: Buffer): PodPacket | undefined {
+function ipv6(packet: Buffer, isPod: IsPod): PodPacket | undefined {
   if (packet.length < 40 || !isPod(packet.subarray(8, 24)) || !isPod(packet.subarray(24, 40))) return undefined;
   return transport(packet.readUInt8(6), packet, 40);
 }
@@ -85,7 +93,7 @@ function transport(protocol: number, packet: Buffer, offset: number): PodPacket 
   return { protocol: "6", ports: [packet.readUInt16BE(offset), packet.readUInt16BE(offset + 2)] };
 }
 
-function isPod(address: Uint8Array): boolean {
+function inPodRange(address: Uint8Array): boolean {
   return address.length === 4 ? inPrefix(address, podRange4, 16) : inPrefix(address, podRange6, 32);
 }
 

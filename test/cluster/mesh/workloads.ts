@@ -1,0 +1,128 @@
+/** The objects that tests put into namespaces: servers with real probes, clients, Services. */
+import { images, type Cluster } from "../cluster.ts";
+
+export interface ServerOptions {
+  readonly name: string;
+  readonly node?: string;
+  readonly replicas?: number;
+  /** Text that every answer carries, to be looked for on links. */
+  readonly marker?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Seconds the application goes on serving after SIGTERM; 0: it ends at once. */
+  readonly drainSeconds?: number;
+}
+
+/** A Deployment with its ServiceAccount and its Service: HTTP on 8080 (Service port 80), echo on 9000, and all three kinds of probes. */
+export function server(options: ServerOptions): object[] {
+  const { name, node, replicas = 1, marker = "", labels = {}, drainSeconds = 0 } = options;
+  const every = { periodSeconds: 1, failureThreshold: 3, timeoutSeconds: 2 };
+  const container = {
+    name: "app",
+    image: images.app,
+    args: ["serve", "-marker", marker, "-drain", `${drainSeconds}s`],
+    ports: [
+      { name: "web", containerPort: 8080 },
+      { name: "echo", containerPort: 9000 },
+    ],
+    startupProbe: { exec: { command: ["/app", "probe"] }, ...every, failureThreshold: 30 },
+    readinessProbe: { httpGet: { path: "/readyz", port: "web" }, ...every },
+    livenessProbe: { tcpSocket: { port: "echo" }, ...every },
+  };
+  return [
+    serviceAccount(name),
+    {
+      apiVersion: "apps/v1",
+      kind: "Deployment",
+      metadata: { name },
+      spec: {
+        replicas,
+        selector: { matchLabels: { app: name } },
+        strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+        template: {
+          metadata: { labels: { app: name, ...labels } },
+          spec: podSpec(name, node, container),
+        },
+      },
+    },
+    {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name },
+      spec: {
+        selector: { app: name },
+        ports: [
+          { name: "http-web", port: 80, targetPort: "web" },
+          { name: "tcp-echo", port: 9000, targetPort: "echo" },
+        ],
+      },
+    },
+  ];
+}
+
+/** A pod that does nothing of itself: tests run programs in it. */
+export function client(name: string, node?: string, labels: Readonly<Record<string, string>> = {}): object[] {
+  return [
+    serviceAccount(name),
+    pod(name, { name: "app", image: images.busybox, command: ["/app", "pause"] }, node, labels),
+  ];
+}
+
+/** One pod under a service account of its own name. */
+export function pod(
+  name: string,
+  container: object,
+  node?: string,
+  labels: Readonly<Record<string, string>> = {},
+): object {
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, labels: { app: name, ...labels } },
+    spec: podSpec(name, node, container),
+  };
+}
+
+export async function apply(cluster: Cluster, namespace: string, objects: readonly object[]): Promise<void> {
+  const list = { apiVersion: "v1", kind: "List", items: objects };
+  await cluster.mustKubectl(["apply", "-n", namespace, "-f", "-"], JSON.stringify(list));
+}
+
+export async function ready(cluster: Cluster, namespace: string, seconds = 60): Promise<void> {
+  const waited = await cluster.kubectl([
+    ...["wait", "pod", "--all", "-n", namespace, "--for=condition=Ready", `--timeout=${seconds}s`],
+  ]);
+  if (waited.code === 0) return;
+  const pods = await cluster.kubectl(["get", "pods", "-n", namespace, "-o", "wide"]);
+  const events = await cluster.kubectl(["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"]);
+  throw new Error(`${waited.stderr.trim()}\n${pods.stdout}\n${events.stdout.split("\n").slice(-12).join("\n")}`);
+}
+
+/** What the application in a pod hears when it asks a URL: the server's answer, or the error. */
+export async function ask(cluster: Cluster, namespace: string, from: string, url: string): Promise<Asked> {
+  const { stdout, stderr } = await cluster.execInPod(namespace, from, ["/app", "get", url]);
+  try {
+    return JSON.parse(stdout.split("\n")[0] ?? "") as Asked;
+  } catch {
+    return { ok: false, error: stderr.trim() || stdout.trim() };
+  }
+}
+
+export interface Asked {
+  readonly ok: boolean;
+  readonly status?: number;
+  readonly error?: string;
+  readonly body?: { readonly pod: string; readonly peer: string; readonly marker: string };
+}
+
+function serviceAccount(name: string): object {
+  return { apiVersion: "v1", kind: "ServiceAccount", metadata: { name } };
+}
+
+function podSpec(serviceAccountName: string, node: string | undefined, container: object): object {
+  return {
+    serviceAccountName,
+    terminationGracePeriodSeconds: 5,
+    ...(node === undefined ? {} : { nodeSelector: { "kubernetes.io/hostname": node } }),
+    containers: [{ imagePullPolicy: "Never", ...container }],
+  };
+}
