@@ -25,7 +25,6 @@ export interface HttpRequest {
 
 export interface HttpResponse {
   readonly message: IncomingMessage;
-  /** Whether the connection had served another request before: the server may have been closing it just then. */
   readonly abort: (error: KubeError) => void;
   /** The reason given to `abort`, or what befell the connection. */
   readonly failure: () => KubeError | undefined;
@@ -46,8 +45,8 @@ export class HttpTransport {
 
   /** Answers with the response's head; its body is the caller's to read, or to abort. */
   async send(request: HttpRequest): Promise<HttpResponse | KubeError> {
-    if (request.signal?.aborted === true) return fail(request, { code: "kube.aborted" });
     const credentials = await this.#connection.credentials();
+    if (request.signal?.aborted === true) return fail(request, { code: "kube.aborted" });
     if (credentials instanceof KubeError) return credentials;
     const first = await this.#attempt(request, credentials);
     // The server closed an idle connection just as we took it: that says nothing about the request.
