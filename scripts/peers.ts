@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { accessSync, constants } from "node:fs";
 
-interface Peer {
+export interface Peer {
   readonly command: string;
   /** The Debian package it comes in. */
   readonly debian: string;
@@ -15,8 +15,8 @@ const peers: readonly Peer[] = [
 ];
 
 /** Installs what is missing by apt when root; answers with one line for each peer that can't be had. */
-export function installPeers(): string[] {
-  const missing = peers.filter((peer) => find(peer.command) === undefined);
+export function installPeers(wanted: readonly Peer[] = peers): string[] {
+  const missing = wanted.filter((peer) => find(peer.command) === undefined);
   if (missing.length === 0) return [];
   const names = missing.map((peer) => peer.debian).join(" ");
   if (process.getuid?.() !== 0) return [`not installed, needs root: ${names}; the tests that use them are skipped`];

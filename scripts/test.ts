@@ -44,13 +44,13 @@ if (wanted.length === 0) {
 
 const files = globSync("{core,control,agent,waypoint,cni,lab,cli,bin,deploy,test}/**/*.test.ts").sort();
 const chosen = files.filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)));
-const endToEnd = chosen.filter((file) => file.startsWith("test/e2e/"));
+const endToEnd = chosen.filter((file) => file.startsWith("test/e2e/") || file === "test/deploy/image.test.ts");
 const onCluster = chosen.filter((file) => file.startsWith("test/cluster/"));
 await runFiles(
   chosen.filter((file) => !endToEnd.includes(file) && !onCluster.includes(file)),
   { concurrency: 2, timeout: 180_000 },
 );
-// One after another: each builds a lab of its own and measures it.
+// One after another: each builds a lab of its own and measures it, or builds the image.
 await runFiles(endToEnd, { concurrency: 1, timeout: 600_000 });
 // One after another on one cluster, which the first of them starts; the first time, its parts are built before.
 await runFiles(onCluster, { concurrency: 1, timeout: 2_400_000 });

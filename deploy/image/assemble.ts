@@ -4,7 +4,7 @@
  *     node deploy/image/assemble.ts --dist DIR --modules DIR --plugin FILE --out DIR
  */
 import { spawnSync } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { parseArgs } from "node:util";
 import { importedPackages, reachable, type InstalledPackage } from "./packages.ts";
@@ -44,16 +44,14 @@ function copyCompiled(from: string, to: string): void {
   cpSync(from, to, { recursive: true, filter: (path) => !path.endsWith(".map") && basename(path) !== "test-support" });
 }
 
-/** A package without types, sources, maps, prose, tests, and binaries for other machines. Nested packages come by themselves. */
+/** Of a package, what Node loads and its licence. Nested packages come by themselves. */
 function copyPackage(from: string, to: string): void {
   cpSync(from, to, {
     recursive: true,
     filter: (path) => {
-      const parts = relative(from, path).split(sep);
-      const file = basename(path);
-      if (parts.some((part) => foldersNotRun.has(part))) return false;
-      if (/\.(?:[cm]?ts|map|md|markdown|flow|gypi?|cc?|hh?|hpp|inc|def|asm|S)$/i.test(file)) return false;
-      return !parts.some(isForeign);
+      const parts = path === from ? [] : relative(from, path).split(sep);
+      if (parts.some((part) => part.startsWith(".") || foldersNotRun.has(part) || isForeign(part))) return false;
+      return statSync(path).isDirectory() || loaded.test(path) || licence.test(basename(path));
     },
   });
 }
@@ -79,16 +77,9 @@ function install(from: string, to: string): void {
 const rooms = ["bin", "agent", "cni", "control", "core"] as const;
 /** Reads kubeconfig files, which no pod has; a quarter of all that would be shipped. */
 const leftOut: ReadonlySet<string> = new Set(["@kubernetes/client-node", "@types/node"]);
-const foldersNotRun: ReadonlySet<string> = new Set([
-  "node_modules",
-  "test",
-  "tests",
-  "docs",
-  "example",
-  "examples",
-  ".github",
-  "man",
-]);
+const loaded = /\.(?:[cm]?js|json|node|proto)$/;
+const licence = /^(?:licen[cs]e|copying|notice|copyright)/i;
+const foldersNotRun: ReadonlySet<string> = new Set(["node_modules", "test", "tests", "docs", "examples", "benchmarks"]);
 
 if (import.meta.main) {
   const { values } = parseArgs({

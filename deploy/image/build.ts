@@ -9,7 +9,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, s
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { find } from "../../scripts/peers.ts";
+import { find, installPeers, type Peer } from "../../scripts/peers.ts";
 import { Builder } from "./builder.ts";
 import { contextHash } from "./context.ts";
 
@@ -87,9 +87,10 @@ async function buildArchive(
 
 function whatIsMissing(): string | undefined {
   if (process.getuid?.() !== 0)
-    return "root: building an image takes it here; run as root, or docker build -f deploy/image/Dockerfile .";
-  const tools = ["buildah", "mmdebstrap", "flock", "npm"].filter((tool) => find(tool) === undefined);
-  if (tools.length > 0) return `${tools.join(", ")}: apt-get install -y buildah mmdebstrap util-linux npm`;
+    return "root, which building an image takes here: run as root, or docker build -f deploy/image/Dockerfile .";
+  const refusals = installPeers(tools).filter((line) => !line.startsWith("installed "));
+  const missing = tools.filter(({ command }) => find(command) === undefined);
+  if (missing.length > 0) return `${missing.map(({ debian }) => debian).join(", ")} (${refusals.join("; ")})`;
   return undefined;
 }
 
@@ -126,6 +127,12 @@ function forgetOldest(): void {
 const checkout = join(import.meta.dirname, "../..");
 const cache = join(process.env["AMBIENTD_CACHE"] ?? join(homedir() || tmpdir(), ".cache/ambientd"), "image");
 const imagesKept = 4;
+const tools: readonly Peer[] = [
+  { command: "buildah", debian: "buildah" },
+  { command: "mmdebstrap", debian: "mmdebstrap" },
+  { command: "flock", debian: "util-linux" },
+  { command: "npm", debian: "npm" },
+];
 
 if (import.meta.main) {
   const { values } = parseArgs({ options: { out: { type: "string" } } });

@@ -121,24 +121,24 @@ test("flags that the chart writes are flags that the programs know", { skip }, a
   const fill = (args: readonly string[]): string[] => args.map((arg) => arg.replace(/\$\(\w+\)/g, "some-name"));
   const [control, ...flags] = fill(containerOf(one(objects, "Deployment", "ambientd-control")).args);
   const controlConfig = control === "control" && parseControlFlags(flags);
-  assert.ok(typeof controlConfig === "object" && !(controlConfig instanceof Error), String(controlConfig));
+  assert.ok(typeof controlConfig === "object" && !(controlConfig instanceof Error), describe(controlConfig));
   const [cni, daemon, ...daemonFlags] = fill(containerOf(one(objects, "DaemonSet", "ambientd-cni")).args);
   assert.deepEqual([cni, daemon], ["cni", "daemon"]);
   const daemonConfig = parseDaemonFlags(daemonFlags);
-  assert.ok(!(daemonConfig instanceof Error), String(daemonConfig));
+  assert.ok(!(daemonConfig instanceof Error), describe(daemonConfig));
   assert.deepEqual([...daemonConfig.daemon.selection.excludeNamespaces], ["kube-system", "ambient-system"]);
   assert.equal(daemonConfig.daemon.selection.selectors.length, 1);
   const [release, ...releaseFlags] = fill(containerOf(one(objects, "Job", "ambientd-release")).args);
   assert.equal(release, "release");
   const releaseConfig = parseReleaseFlags(releaseFlags);
-  assert.ok(!(releaseConfig instanceof Error), String(releaseConfig));
+  assert.ok(!(releaseConfig instanceof Error), describe(releaseConfig));
   assert.ok(releaseConfig.keepRoot);
 });
 
 test("the agent understands its environment", { skip }, async () => {
   const { env } = containerOf(one(await render("agent.workers=25%"), "DaemonSet", "ambientd-agent"));
   const config = parseConfig(Object.fromEntries(env.map(({ name, value }) => [name, value ?? "some-name"])), 8);
-  assert.ok(!(config instanceof Error), String(config));
+  assert.ok(!(config instanceof Error), describe(config));
   assert.equal(config.workers, 2);
   assert.equal(config.xds.address, "https://ambientd-control.ambient-system.svc:15012");
   assert.equal(config.terminationDeadlineMs, 25_000);
@@ -239,6 +239,10 @@ test("what helm says after an install ends in what to try", { skip }, async () =
   assert.match(said, /kubectl label namespace default istio\.io\/dataplane-mode=ambient/);
   assert.match(said, /15008/);
 });
+
+function describe(config: unknown): string {
+  return config instanceof Error ? config.message : "";
+}
 
 interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>;
