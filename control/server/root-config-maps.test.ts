@@ -109,6 +109,34 @@ test("what can't be written is tried again, later and later, and not for a names
   assert.equal(clock.nextTimerMs(), undefined);
 });
 
+test("who keeps spoiling it is answered ever more slowly, and never left with the last word", async () => {
+  const { maps, api, clock, pem } = publishing();
+  maps.lead(true);
+  maps.apply([add("shop")]);
+  await turns();
+  const spoil = async (): Promise<void> => {
+    api.stored.set("shop", configMap("shop", {}));
+    maps.observe("shop", configMap("shop", {}));
+    await turns();
+  };
+  for (let round = 0; round < 100; round++) await spoil();
+  assert.ok(api.writes.length <= 7, `${api.writes.length} writes`);
+  const pauses: number[] = [];
+  for (let round = 0; round < 8; round++) {
+    const pauseMs = clock.nextTimerMs() ?? 0;
+    pauses.push(pauseMs);
+    clock.advance(pauseMs);
+    await turns();
+    assert.equal(api.stored.get("shop")?.data?.["root-cert.pem"], pem);
+    await spoil();
+  }
+  assert.ok(
+    pauses.every((pause, index) => pause >= (pauses[index - 1] ?? 0)),
+    pauses.join(),
+  );
+  assert.equal(pauses.at(-1), 30_000);
+});
+
 test("a new root is published everywhere", async () => {
   const { maps, api, authority } = publishing();
   maps.lead(true);

@@ -44,6 +44,8 @@ export class RootConfigMaps {
   readonly #namespaces = new Set<string>();
   /** The ConfigMap of each namespace that has one. */
   readonly #actual = new Map<string, ConfigMap>();
+  /** How often one was put right lately: somebody may be putting it wrong as often. */
+  readonly #repairs = new Map<string, { readonly count: number; readonly atMs: number }>();
   readonly #due = new Set<string>();
   readonly #busy = new Set<string>();
   #leads = false;
@@ -60,6 +62,7 @@ export class RootConfigMaps {
     for (const { op, object } of deltas) {
       if (object.kind !== "Namespace") continue;
       const { name, deletionTimestamp } = object.metadata;
+      if (op === "removed") this.#repairs.delete(name);
       if (op === "removed" || deletionTimestamp !== undefined || ignored.has(name)) this.#namespaces.delete(name);
       else {
         this.#namespaces.add(name);
@@ -101,6 +104,11 @@ export class RootConfigMaps {
       if (this.#busy.has(namespace)) continue;
       this.#due.delete(namespace);
       if (!this.#namespaces.has(namespace) || this.#isRight(namespace)) continue;
+      const pauseMs = this.#pauseOf(namespace);
+      if (pauseMs > 0) {
+        this.#again(pauseMs);
+        continue;
+      }
       this.#busy.add(namespace);
       void this.#write(namespace).finally(() => {
         this.#busy.delete(namespace);
@@ -131,6 +139,7 @@ export class RootConfigMaps {
     if (!(written instanceof KubeError)) {
       this.#actual.set(namespace, written);
       this.#backoff.reset();
+      this.#noteRepair(namespace);
       log.info({ namespace, isNew: !isThere }, "root published");
       return;
     }
@@ -142,11 +151,34 @@ export class RootConfigMaps {
   }
 
   #later(): void {
+    if (this.#cancelRetry === undefined) this.#again(this.#backoff.next());
+  }
+
+  #again(afterMs: number): void {
     const again = (): void => {
       this.#cancelRetry = undefined;
       this.#compareAll();
     };
-    this.#cancelRetry ??= this.#modules.clock.after(this.#backoff.next(), again);
+    this.#cancelRetry ??= this.#modules.clock.after(afterMs, again);
+  }
+
+  #noteRepair(namespace: string): void {
+    const { clock, log } = this.#modules;
+    const before = this.#repairs.get(namespace);
+    const nowMs = clock.nowMs();
+    const count = before === undefined || nowMs - before.atMs > forgottenMs ? 1 : before.count + 1;
+    this.#repairs.set(namespace, { count, atMs: nowMs });
+    if (count === repairsAtOnce + 1) {
+      log.warn({ namespace }, "somebody keeps changing the root's ConfigMap: is there another control plane?");
+    }
+  }
+
+  /** Milliseconds until it may be put right again: none at first, then longer and longer. */
+  #pauseOf(namespace: string): number {
+    const { count, atMs } = this.#repairs.get(namespace) ?? { count: 0, atMs: 0 };
+    if (count <= repairsAtOnce) return 0;
+    const restMs = Math.min(longestPauseMs, 500 * 2 ** (count - repairsAtOnce));
+    return atMs + restMs - this.#modules.clock.nowMs();
   }
 }
 
@@ -155,3 +187,7 @@ const label = "istio.io/config";
 /** As istiod has it (pkg/config/constants, IgnoredNamespaces). */
 const ignored: ReadonlySet<string> = new Set(["kube-public", "kube-node-lease", "local-path-storage"]);
 const lanes = 8;
+const repairsAtOnce = 5;
+const longestPauseMs = 30_000;
+/** After so long without one, earlier repairs count no more. */
+const forgottenMs = 120_000;

@@ -53,17 +53,16 @@ describe("control on a real API server, with the chart's rights", { skip }, () =
     await mesh.kubectl(["delete", "namespace", own, "--ignore-not-found", "--wait=false"]);
   });
 
-  it("makes one root, publishes it in the namespace, and one of them leads", async () => {
+  it("makes one root, and one of them leads", async () => {
     const { items } = await mesh.get<{ items: Named[] }>(["secrets", "-n", own]);
     assert.deepEqual(
       items.map(({ metadata, type }) => [metadata.name, type]),
       [["istio-ca-secret", "istio.io/ca-root"]],
     );
-    const map = await until("the root's ConfigMap", patience, async () => {
-      const { code, stdout } = await mesh.kubectl(["get", "configmap", "istio-ca-root-cert", "-n", own, "-o", "json"]);
-      return code === 0 && (JSON.parse(stdout) as { data: Record<string, string> });
+    await until("a leader", patience, async () => {
+      const { code } = await mesh.kubectl(["get", "lease", "ambientd-control", "-n", own]);
+      return code === 0;
     });
-    assert.equal(map.data["root-cert.pem"], await rootOf(mesh));
     const lease = await mesh.get<{ spec: { holderIdentity: string } }>(["lease", "ambientd-control", "-n", own]);
     assert.match(lease.spec.holderIdentity, /^control-[12]$/);
   });
@@ -101,33 +100,26 @@ describe("control on a real API server, with the chart's rights", { skip }, () =
     }
   });
 
-  it("hears of a pod soon enough that its agent is served at its first questions", async () => {
+  it("hears of a pod soon enough that its agent is served at its first questions", async (t) => {
     const endpoint = await one.endpoint(mesh, await bound("agent-1"));
     const late = { ...cart, serviceAccount: "late" };
     assert.equal(codeOf(await askCertificate(endpoint, late)), status.UNAUTHENTICATED);
     await apply(mesh, [account("late"), pod("late", "late", "node1")]);
     const startedMs = performance.now();
-    await until("a certificate", patience, async () => codeOf(await askCertificate(endpoint, late)) === status.OK);
-    assert.ok(performance.now() - startedMs < 5_000);
+    await until("a certificate", 5_000, async () => codeOf(await askCertificate(endpoint, late)) === status.OK);
+    t.diagnostic(`served ${Math.round(performance.now() - startedMs)} ms after the pod was created`);
   });
 
-  it("mends a ConfigMap that was spoilt, and tells a Service that its waypoint is missing", async () => {
-    const spoilt = { metadata: { labels: null }, data: { "root-cert.pem": "nonsense" } };
-    await mesh.mustKubectl([
-      "patch",
-      "configmap",
-      "istio-ca-root-cert",
-      "-n",
-      own,
-      "--type=merge",
-      "-p",
-      JSON.stringify(spoilt),
-    ]);
-    const expected = await rootOf(mesh);
-    await until("the root mended", patience, async () => {
-      const map = await mesh.get<{ data: Record<string, string> }>(["configmap", "istio-ca-root-cert", "-n", own]);
-      return map.data["root-cert.pem"] === expected;
-    });
+  it("publishes the root in the namespace, and mends what is spoilt", async (t) => {
+    const { stdout } = await mesh.kubectl(["get", "deployments", "-A", "-o", "name", "--ignore-not-found"]);
+    if (stdout.includes("/ambientd-control")) return t.skip("an installed mesh publishes its own root here too");
+    await until("the root published", patience, async () => (await published()) === (await rootOf(mesh)));
+    const spoilt = JSON.stringify({ metadata: { labels: null }, data: { "root-cert.pem": "nonsense" } });
+    await mesh.mustKubectl(["patch", "configmap", "istio-ca-root-cert", "-n", own, "--type=merge", "-p", spoilt]);
+    await until("the root mended", patience, async () => (await published()) === (await rootOf(mesh)));
+  });
+
+  it("tells a Service that its waypoint is missing, until it asks for none", async () => {
     const labels = { "istio.io/use-waypoint": "nowhere" };
     const spec = { selector: { app: "cart" }, ports: [{ port: 80 }] };
     await apply(mesh, [
@@ -160,6 +152,11 @@ describe("control on a real API server, with the chart's rights", { skip }, () =
   async function conditionsOf(service: string): Promise<string> {
     const found = await mesh.get<{ status: { conditions?: { reason: string }[] } }>(["service", service, "-n", own]);
     return (found.status.conditions ?? []).map(({ reason }) => reason).join();
+  }
+
+  async function published(): Promise<string | undefined> {
+    const { code, stdout } = await mesh.kubectl(["get", "configmap", "istio-ca-root-cert", "-n", own, "-o", "json"]);
+    return code === 0 ? (JSON.parse(stdout) as { data: Record<string, string> }).data["root-cert.pem"] : undefined;
   }
 
   async function bound(name: string, audience = "istio-ca"): Promise<string> {
