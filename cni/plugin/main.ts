@@ -26,9 +26,10 @@ export async function main(): Promise<never> {
 
 async function readConfig(): Promise<string | ErrorReport> {
   const { promise, resolve } = Promise.withResolvers<string | ErrorReport>();
-  const fail = (problem: string): void =>
-    resolve({ code: cniErrorCode.io, msg: `the network configuration can't be read from stdin: ${problem}` });
-  const timer = setTimeout(() => fail(`it has no end after ${stdinPatienceMs / 1000} s`), stdinPatienceMs);
+  const fail = (problem: string, code: number = cniErrorCode.io): void =>
+    resolve({ code, msg: `the network configuration can't be read from stdin: ${problem}` });
+  const late = `it has no end after ${stdinPatienceMs / 1000} s`;
+  const timer = setTimeout(() => fail(late, cniErrorCode.tryAgainLater), stdinPatienceMs);
   const chunks: Buffer[] = [];
   let length = 0;
   process.stdin.on("data", (chunk: Buffer) => {
@@ -83,9 +84,9 @@ function bug(thrown: unknown): Outcome {
 }
 
 const pause = new Int32Array(new SharedArrayBuffer(4));
-const stdinPatienceMs = 3000;
+const stdinPatienceMs = 5000;
 const writePatienceMs = 1000;
-/** Longer than standard input and the daemon may take together, and well within 10 s. */
+/** What standard input and the daemon may take together: well within 10 s. */
 const longestCallMs = 8500;
 const longestConfigBytes = 4 * 1024 * 1024;
 
