@@ -23,7 +23,7 @@ export async function findHelm(named: string | undefined, path: string | undefin
     );
   }
   const { code, output } = await run(program, ["version", "--template", "{{.Version}}"]);
-  const version = /v(\d+)\.(\d+)\.\d+\S*/.exec(output);
+  const version = /v(\d+)\.(\d+)\S*/.exec(output);
   if (code !== 0 || version === null) {
     return new Failure(`${program} doesn't say which Helm it is.`, "Name another with --helm FILE.");
   }
@@ -63,6 +63,11 @@ export function helmCluster({ kubeconfig, context, cluster, user }: GlobalOption
     ...(kubeconfig === undefined ? [] : ["--kubeconfig", kubeconfig]),
     ...(context === undefined ? [] : ["--kube-context", context]),
   ];
+}
+
+/** Whether there is anything to uninstall or upgrade. */
+export async function knowsRelease({ program }: Helm, release: string, where: readonly string[]): Promise<boolean> {
+  return (await run(program, ["status", release, ...where])).code === 0;
 }
 
 /** Runs it in the foreground: its words are the user's to read. @returns its exit code. */

@@ -35,6 +35,7 @@ function exchange(stream: Duplex, path: string, target: PodPort, timeoutMs: numb
   }, timeoutMs);
   // The stream's own error says more than what HTTP makes of it.
   stream.once("error", reject);
+  if (stream.errored !== null) reject(stream.errored);
   const asked = request({ path, host: "127.0.0.1", port: target.port, createConnection: () => stream }, (response) => {
     bodyOf(response).then((body) => resolve({ status: response.statusCode ?? 0, body }), reject);
   });

@@ -66,7 +66,7 @@ export async function openPodPort(
       stream.toPod,
     );
     stream.attach(socket as ChannelSocket);
-    return stream;
+    return stream.errored instanceof PortForwardError ? stream.errored : stream;
   } catch (thrown) {
     stream.destroy();
     return openingError(
@@ -94,6 +94,8 @@ class PodPortStream extends Duplex {
   constructor(target: PodPort) {
     super({ allowHalfOpen: true });
     this.#target = target;
+    // The node may complain before anybody has had the stream to listen to; `errored` keeps it.
+    this.on("error", () => undefined);
     // The protocol can't be told to wait; what is asked for this way is small enough to hold.
     this.fromPod = new Writable({
       write: (chunk: Buffer, _encoding, done) => {

@@ -93,7 +93,10 @@ async function untilCaptured(cluster: Cluster, namespace: string, { timeout }: O
   const endMs = performance.now() + timeout;
   let said = "";
   for (;;) {
-    const progress = progressOf(await podsOf(cluster, namespace), await factsOf(cluster, namespace));
+    const facts = await factsOf(cluster, namespace);
+    if (said === "" && facts.daemonNodes === undefined)
+      say("  No ready ambientd-cni can be seen in this cluster; ambientctl version lists what runs.");
+    const progress = progressOf(await podsOf(cluster, namespace), facts);
     const sentence = `  ${progress.captured} captured, ${progress.pending.length} pending${progress.cannot.length > 0 ? `, ${progress.cannot.length} can't be` : ""}`;
     if (sentence !== said) say(sentence);
     said = sentence;

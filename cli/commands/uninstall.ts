@@ -6,7 +6,7 @@ import { isCaptured } from "../analyze/pod-capture.ts";
 import { hasEnded, nameOf, type ApiPod } from "../clients/api-objects.ts";
 import { tryListAll, type Cluster } from "../clients/cluster.ts";
 import { defaultNamespace, findComponents } from "../clients/components.ts";
-import { findHelm, helmCluster, runHelm } from "../clients/helm.ts";
+import { findHelm, helmCluster, knowsRelease, runHelm } from "../clients/helm.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { globalsOf } from "../global-options.ts";
 import { Failure } from "../render/failure.ts";
@@ -38,8 +38,14 @@ export function uninstallCommand(): Command {
       const helm = await findHelm(options.helm, process.env["PATH"]);
       if (helm instanceof Failure) throw helm;
       const namespace = flags.namespace ?? (await whereItIs(cluster));
+      if (!(await knowsRelease(helm, options.release, ["--namespace", namespace, ...toCluster]))) {
+        throw new Failure(
+          `Helm knows no release ${options.release} in namespace ${namespace}.`,
+          "helm list --all-namespaces shows where it is: -n NAMESPACE, --release NAME.",
+        );
+      }
       const before = await capturedPods(cluster);
-      if (before !== undefined) say(`${before.length} pods are in the mesh and will talk in plaintext.`);
+      if (before !== undefined) say(`Pods in the mesh, which will talk in plaintext: ${before.length}.`);
       const code = await runHelm(helm, [...helmUninstall(options, namespace), ...toCluster, ...more], false);
       if (code !== 0) {
         throw new Failure(
