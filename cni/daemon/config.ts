@@ -78,8 +78,7 @@ OPTIONS: --dns-capture  --exclude-namespaces A,B  --enablement-selectors YAML|FI
 export function parseFlags(argv: readonly string[]): FolderConfig | ClusterConfig | ConfigError {
   let given: Given;
   try {
-    given = parseArgs({ args: withListsAttached(argv), options: flags, strict: true, allowPositionals: false })
-      .values as Given;
+    given = parseArgs({ args: withListsAttached(argv), options: flags, strict: true, allowPositionals: false }).values;
   } catch (thrown) {
     return bad(messageOf(thrown).split(". ")[0] ?? "", "see ambientd cni daemon --help");
   }
@@ -125,7 +124,7 @@ function clusterConfig(given: Given): ClusterConfig | ConfigError {
       ...daemon,
       host: {
         proc: text(given, "host-proc", "/host/proc"),
-        netnsDir: text(given, "host-netns-dir", "/host/var/run/netns"),
+        netnsDir: text(given, "host-netns-dir", daemon.netnsDir || "/host/var/run/netns"),
       },
     },
     namespace,
@@ -224,7 +223,7 @@ const required: Readonly<Record<"folder" | "kubernetes", readonly RequiredFlag[]
   kubernetes: ["node", "namespace", "pod-name", "run-dir", "zds"],
 };
 const pluginFlags = ["cni-bin-dir", "cni-conf-dir"] as const;
-const onlyFolder = ["manifests", "status", "netns-dir"] as const;
+const onlyFolder = ["manifests", "status"] as const;
 const onlyKubernetes = [
   "namespace",
   "daemonset",

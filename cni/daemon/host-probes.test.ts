@@ -150,7 +150,7 @@ async function sourceSeen(pair: PodPair, family: "ipv4" | "ipv6"): Promise<strin
 function held(pair: PodPair): string[] {
   return [probeSets.ipv4, probeSets.ipv6].flatMap((set) => {
     const elements = readSet(pair.netns.neighbour, hostFamily, hostTable, set);
-    assert.ok(Array.isArray(elements), String(elements));
+    assert.ok(Array.isArray(elements));
     return elements.map(({ address, comment }) => `${address} ${comment}`).sort();
   });
 }

@@ -175,7 +175,7 @@ async function makeWorld(t: TestContext) {
     served,
     listener(port: number, netns = pod): number {
       const made = listenTcp({ netns, address: "::", port });
-      assert.ok(!(made instanceof LinuxError), String(made));
+      assert.ok(!(made instanceof LinuxError));
       return made.fd;
     },
     agent(): Agent {

@@ -1,7 +1,7 @@
 /** Gives a node up, once: pods first, for until they have left somebody must serve them; then the plugin, so that no new pod asks for a
  *  daemon that will be gone; last it is said. Every step is made whatever became of the one before. */
 import type { Clock } from "../../core/base/clock.ts";
-import { describe, messageOf, TypedError, type ErrorData } from "../../core/base/errors.ts";
+import { messageOf, TypedError, type ErrorData } from "../../core/base/errors.ts";
 import type { Log } from "../../core/base/log.ts";
 import type { ReleaseLimits } from "./reconcile.ts";
 
@@ -60,7 +60,7 @@ export class NodeRelease {
 async function guarded(work: Promise<unknown>): Promise<string | undefined> {
   try {
     const outcome = await work;
-    return outcome instanceof TypedError ? describe(outcome.type) : undefined;
+    return outcome instanceof TypedError ? outcome.message : undefined;
   } catch (thrown) {
     return messageOf(thrown);
   }

@@ -158,11 +158,11 @@ export class NodeWorld {
   probed(): string[] | undefined {
     const elements = readSet(this.host, hostFamily, hostTable, probeSets.ipv4);
     if (elements === undefined) return undefined;
-    assert.ok(Array.isArray(elements), String(elements));
+    assert.ok(Array.isArray(elements));
     return elements.map(({ address, comment }) => `${address} ${comment}`).sort();
   }
 
-  phase(uid: string, phase: string | undefined): Promise<void> {
+  phase(uid: string, phase: string | undefined): Promise<true> {
     return until(`${uid} ${phase}`, 5000, () => this.daemon.reconciler.phaseOf(uid) === phase);
   }
 

@@ -110,6 +110,6 @@ async function apply(...operations: NftOperation[]): Promise<void> {
 
 function elements(set: string): string[] {
   const read = readSet(netns, "inet", "probes", set);
-  assert.ok(Array.isArray(read), String(read));
+  assert.ok(Array.isArray(read));
   return read.map(({ address, comment }) => `${address} ${comment}`).sort();
 }
