@@ -50,6 +50,54 @@ for (const [argv, flag, fix] of [
   });
 }
 
+const cluster = ["--source=kubernetes", "--namespace=ambient-system", "--listen=:15012"];
+
+test("over a cluster a namespace and a port are enough; the rest follows from them", () => {
+  const config = parseFlags(cluster);
+  assert.ok(!(config instanceof ConfigError) && config.source === "kubernetes");
+  const { podName, ...rest } = config;
+  assert.ok(podName.length > 0);
+  assert.deepEqual(rest, {
+    source: "kubernetes",
+    namespace: "ambient-system",
+    rootNamespace: "ambient-system",
+    trustedAgents: ["ambient-system/ambientd-agent"],
+    listen: { address: "::", port: 15012 },
+    clusterId: "Kubernetes",
+    trustDomain: "cluster.local",
+    advertise: [],
+  });
+});
+
+test("over a cluster everything can be said", () => {
+  const more = "--kubeconfig k --context c --root-namespace r --pod-name p --health :8080 --debug 127.0.0.1:15014";
+  const agents = ["--trusted-agent", "a/b", "--trusted-agent=istio-system/ztunnel"];
+  const config = parseFlags([...cluster, ...more.split(" "), ...agents]);
+  assert.ok(!(config instanceof ConfigError) && config.source === "kubernetes");
+  assert.deepEqual([config.kubeconfig, config.context, config.rootNamespace, config.podName], ["k", "c", "r", "p"]);
+  assert.deepEqual(config.trustedAgents, ["a/b", "istio-system/ztunnel"]);
+  assert.deepEqual(config.health, { address: "::", port: 8080 });
+  assert.deepEqual(config.debug, { address: "127.0.0.1", port: 15014 });
+});
+
+for (const [argv, flag, fix] of [
+  [["--source=etcd"], "--source", /folder or kubernetes/],
+  [cluster.slice(0, 1), "--namespace", /add --namespace NAMESPACE/],
+  [[...cluster, "--manifests", "m"], "--manifests", /the flags are --source, --kubeconfig/],
+  [[...cluster, "--trusted-agent", "ztunnel"], "--trusted-agent", /namespace\/serviceaccount/],
+  [[...cluster, "--root-namespace", "Not_One"], "--root-namespace", /name of a namespace/],
+  [[...cluster, "--debug", "0.0.0.0:15014"], "--debug", /loopback/],
+  [[...cluster, "--debug", ":15014"], "--debug", /loopback/],
+  [[...cluster, "--health", "8080"], "--health", /a port/],
+] as const) {
+  test(`over a cluster a bad ${flag} (${argv.slice(-2).join(" ")}) is named with its fix`, () => {
+    const error = parseFlags(argv);
+    assert.ok(error instanceof ConfigError);
+    assert.equal(error.type.flag, flag);
+    assert.match(error.sentence(), fix);
+  });
+}
+
 test("the program exits with 2 on a bad flag and says so on standard error", () => {
   const main = new URL("main.ts", import.meta.url).href;
   const code = `import(${JSON.stringify(main)}).then(({ main }) => main(["--nonsense"]))`;
