@@ -14,10 +14,10 @@ async function run(argv: string[], env: Record<string, string>): Promise<Ran> {
   const restore = (["stdout", "stderr"] as const).map((name) => {
     const stream = process[name];
     const write = stream.write.bind(stream);
-    stream.write = ((chunk: string | Uint8Array): boolean => {
+    stream.write = (chunk: string | Uint8Array): boolean => {
       said[name] += typeof chunk === "string" ? chunk : Buffer.from(chunk).toString();
       return true;
-    });
+    };
     return (): void => {
       stream.write = write;
       stream.removeAllListeners("error");
