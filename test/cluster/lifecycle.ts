@@ -1,6 +1,7 @@
 /** A cluster's beginning and end. */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { processStat } from "../../core/linux/procfs.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import { until } from "../support/until.ts";
 import { mustRun } from "./command.ts";
@@ -15,6 +16,7 @@ import { initOf, loadImage, prepareNode, startNode, stopNode } from "./node.ts";
 import { environmentOf, type Parts } from "./parts/parts.ts";
 import { administrator, createAuthority } from "./pki.ts";
 import type { Say } from "./say.ts";
+import { traces } from "./traces.ts";
 
 /** Written last, with what the cluster was made of: without it a start goes on, or was interrupted. */
 const upFile = join(stateFolder, "up");
@@ -26,6 +28,11 @@ export function stateOfCluster(): "absent" | "up" | "starting" | "broken" {
   if (!existsSync(upFile)) return starterLives() ? "starting" : "broken";
   // The machine was started anew: of the cluster only files are left.
   return existsSync(`/sys/class/net/${bridge}`) ? "up" : "broken";
+}
+
+/** Whether this process is in the middle of a start. */
+export function startsHere(): boolean {
+  return stateOfCluster() === "starting" && starter()?.pid === process.pid;
 }
 
 /** Whether the cluster that is up was made of these parts. */
@@ -74,9 +81,13 @@ export async function bringDown(): Promise<void> {
   await killAll();
   await removeNetwork();
   for (const { cgroup } of nodeLayouts) await removeCgroup(cgroup);
-  // A namespace that dies holds its mounts for a moment longer.
-  await until(`${stateFolder} is gone`, 20_000, () => {
-    rmSync(stateFolder, { recursive: true, force: true });
+  const own = basename(stateFolder);
+  for (const name of readdirSync(dirname(stateFolder)))
+    if (name === own || name.startsWith(`${own}.`))
+      rmSync(join(dirname(stateFolder), name), { recursive: true, force: true });
+  await until("nothing of the cluster is left", 20_000, () => {
+    const left = traces();
+    if (left.length > 0) throw new Error(left.join(", "));
     return true;
   });
 }
@@ -137,7 +148,7 @@ function kubectl(env: NodeJS.ProcessEnv, argv: readonly string[]): Promise<strin
 function claim(): boolean {
   const own = `${stateFolder}.${process.pid}`;
   mkdirSync(own, { mode: 0o700 });
-  writeFileSync(join(own, starterFile), `${process.pid} ${startTime(process.pid)}`);
+  writeFileSync(join(own, starterFile), JSON.stringify(processOf(process.pid)));
   try {
     renameSync(own, stateFolder);
     return true;
@@ -148,17 +159,26 @@ function claim(): boolean {
 }
 
 function starterLives(): boolean {
+  const found = starter();
+  return found !== undefined && processOf(found.pid).startTime === found.startTime;
+}
+
+function starter(): Starter | undefined {
   try {
-    const [pid, started] = readFileSync(join(stateFolder, starterFile), "utf8").split(" ");
-    return startTime(Number(pid)) === started;
+    return JSON.parse(readFileSync(join(stateFolder, starterFile), "utf8")) as Starter;
   } catch {
-    return false;
+    return undefined;
   }
 }
 
-/** In clock ticks since the machine's: with it a process id is not mistaken for a later one's (proc(5), stat, field 22). */
-function startTime(pid: number): string | undefined {
-  return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[19];
+/** Both together name a process: its id alone may be a later one's. */
+interface Starter {
+  readonly pid: number;
+  readonly startTime: string;
+}
+
+function processOf(pid: number): Starter {
+  return { pid, startTime: String(processStat(pid)?.startTime) };
 }
 
 /** What nodes wrote of parts that ended: the likely cause when something is waited for in vain. */

@@ -7,7 +7,7 @@ import process from "node:process";
 import { messageOf } from "../../core/base/errors.ts";
 import { attachCluster, startCluster, Unavailable, type Cluster } from "./cluster.ts";
 import { kubeconfig, logFolder } from "./layout.ts";
-import { bringDown, stateOfCluster } from "./lifecycle.ts";
+import { bringDown, startsHere, stateOfCluster } from "./lifecycle.ts";
 import { sayOnTerminal } from "./say.ts";
 
 const usage = `usage: npm run cluster [-- COMMAND]
@@ -20,6 +20,12 @@ const usage = `usage: npm run cluster [-- COMMAND]
 `;
 
 const say = sayOnTerminal();
+
+// Ctrl-C while it starts: half a cluster is of no use.
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, () => {
+    void (startsHere() ? bringDown() : Promise.resolve()).finally(() => process.exit(1));
+  });
 
 try {
   process.exitCode = await main(process.argv.slice(2));

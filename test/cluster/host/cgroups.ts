@@ -17,8 +17,15 @@ export function createCgroup(name: string): void {
 
 /** Removes it with all below. What is in it was killed before; the kernel takes a moment to notice. */
 export async function removeCgroup(name: string): Promise<void> {
-  for (const { folder } of hierarchies())
-    await until(`${folder}/${name} is empty and gone`, 20_000, () => removeTree(join(folder, name)));
+  for (const folder of cgroupFolders(name))
+    await until(`${folder} is empty and gone`, 20_000, () => removeTree(folder));
+}
+
+/** Its folders that exist, in all hierarchies. */
+export function cgroupFolders(name: string): string[] {
+  return hierarchies()
+    .map(({ folder }) => join(folder, name))
+    .filter((folder) => existsSync(folder));
 }
 
 /** Process ids, as the host numbers them, in the cgroups under `name` whose path contains `part`. */

@@ -58,7 +58,8 @@ function goOf(program: string): Go {
   return {
     program,
     run: (argv, { bin, ...options } = {}) =>
-      run([program, ...argv], {
+      // A compiler must not go on when its caller was killed.
+      run(["setpriv", "--pdeathsig", "KILL", program, ...argv], {
         ...options,
         env: { ...goEnvironment(), ...(bin === undefined ? {} : { GOBIN: bin }) },
       }),

@@ -24,7 +24,7 @@ export interface Parts {
 }
 
 /** Programs that every Debian has and that are not fetched. */
-const machinePrograms = ["unshare", "nsenter", "mount", "openssl"];
+const machinePrograms = ["unshare", "nsenter", "setpriv", "mount", "openssl"];
 
 /** The first time about ten minutes on two cores, then nothing to do. May be interrupted at any time. */
 export async function installParts(say: Say = sayNothing): Promise<Parts | Unavailable> {
