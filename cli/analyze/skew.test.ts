@@ -11,6 +11,7 @@ const row: VersionRow = {
   image: "ambientd:1.0.0",
   digest: "sha256:aaaa",
   version: "1.0.0",
+  release: "1.0.0",
   ready: true,
 };
 
@@ -38,7 +39,8 @@ test("one tag with two images behind it is said", () => {
 });
 
 test("another release than this program's is said", () => {
-  assert.deepEqual(skewOf("2.0.0", [row]), [
+  assert.deepEqual(skewOf("1.0.0", [{ ...row, version: "a-build", image: "ambientd:a-build" }]), []);
+  assert.deepEqual(skewOf("2.0.0", [{ ...row, release: "" }]), [
     "ambientctl is 2.0.0 and the cluster runs 1.0.0: use the one that came with it.",
   ]);
 });

@@ -9,6 +9,8 @@ export interface VersionRow {
   /** `sha256:…` as the node runs it; empty until it does. */
   readonly digest: string;
   readonly version: string;
+  /** As the chart names it: comparable with this program's own, where `version` is a tag that may say anything. */
+  readonly release: string;
   readonly ready: boolean;
   readonly problem?: string;
 }
@@ -43,9 +45,10 @@ export function skewOf(client: string, rows: readonly VersionRow[]): string[] {
     const each = [...group(rows, (row) => row.version)].map(([version, of]) => `${unique(of, "component")} ${version}`);
     sentences.push(`The parts are of different releases: ${each.join(", ")}.`);
   }
-  if (versions.size === 1 && !versions.has(client)) {
+  const releases = new Set(rows.map((row) => (row.release === "" ? row.version : row.release)));
+  if (releases.size === 1 && !releases.has(client)) {
     sentences.push(
-      `ambientctl is ${client} and the cluster runs ${[...versions].join()}: use the one that came with it.`,
+      `ambientctl is ${client} and the cluster runs ${[...releases].join()}: use the one that came with it.`,
     );
   }
   return sentences;

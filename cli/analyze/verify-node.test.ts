@@ -104,6 +104,8 @@ function component(name: "agent" | "cni"): Component {
     ready: true,
     problem: undefined,
     running: true,
+    isEnding: false,
+    release: "0.1.0",
   };
 }
 

@@ -3,7 +3,7 @@ import { hasEnded, isReady, nameOf, type ApiNode, type ApiPod } from "../clients
 import type { ConfigDump } from "../clients/agent.ts";
 import type { Component } from "../clients/components.ts";
 import type { Check } from "../render/checks.ts";
-import { captureOf, isCaptured, type CaptureFacts } from "./pod-capture.ts";
+import { captureOf, dataplaneModeLabel, isCaptured, type CaptureFacts } from "./pod-capture.ts";
 
 /** An answer, or why there is none. */
 export type Heard<T> =
@@ -122,15 +122,20 @@ function podsCaptured(facts: NodeFacts, check: Make): Check {
   }));
   const captured = wanted.filter(({ capture }) => capture.state === "captured");
   const missing = wanted.flatMap(({ pod, capture }) =>
-    capture.state === "pending" || capture.state === "cannot" ? [{ name: nameOf(pod), why: capture.why }] : [],
+    capture.state === "pending" || capture.state === "cannot"
+      ? [{ name: nameOf(pod), state: capture.state, why: capture.why }]
+      : [],
   );
   if (missing.length === 0) return check("pods-captured", "ok", counted(captured.length, "labelled pod"));
-  const [first] = missing;
+  const [namespace = "", name = ""] = missing[0]?.name.split("/") ?? [];
+  const isForGood = missing.every(({ state }) => state === "cannot");
   return check(
     "pods-captured",
     "failed",
-    `${missing.length} of ${missing.length + captured.length} are not: ${some(missing.map(({ name, why }) => `${name} (${why})`))}`,
-    `kubectl -n ${first?.name.split("/")[0] ?? ""} describe pod ${first?.name.split("/")[1] ?? ""} shows its Events.`,
+    `${missing.length} of ${missing.length + captured.length} are not: ${some(missing.map((one) => `${one.name} (${one.why})`))}`,
+    isForGood
+      ? `Where that is meant, label those pods ${dataplaneModeLabel}=none; their Events say more: kubectl -n ${namespace} describe pod ${name}`
+      : `kubectl -n ${namespace} describe pod ${name} shows its Events.`,
   );
 }
 

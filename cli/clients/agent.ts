@@ -10,6 +10,8 @@ export interface Agent {
   /** `node1.agent` in a lab, `namespace/pod` in a cluster. */
   readonly name: string;
   readonly node: string;
+  /** It has been told to end, and serves what is still open. */
+  readonly isEnding: boolean;
   /** GET of its admin interface. @throws Failure */
   readonly get: (path: string) => Promise<unknown>;
   /** What it wrote, line by line. @throws Failure */
@@ -70,6 +72,12 @@ export async function configDump(agent: Agent): Promise<ConfigDump> {
     `Agent ${agent.name} answers with something that is no dump.`,
     "Is it an agent of this mesh? ambientctl version lists them.",
   );
+}
+
+/** Those whose word counts now: an agent that is ending hears no news once its successor serves. */
+export function inForce(agents: readonly Agent[]): Agent[] {
+  const succeeded = new Set(agents.filter(({ isEnding }) => !isEnding).map(({ node }) => node));
+  return agents.filter(({ isEnding, node }) => !isEnding || !succeeded.has(node));
 }
 
 export interface Answers<T> {

@@ -45,6 +45,7 @@ export function agentOf(cluster: Cluster, component: Component): Agent {
   return {
     name,
     node,
+    isEnding: component.isEnding,
     get: async (path) => {
       if (!component.running) {
         throw new Failure(

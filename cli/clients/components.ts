@@ -22,6 +22,9 @@ export interface Component {
   /** Why it isn't ready, as far as its pod says. */
   readonly problem: string | undefined;
   readonly running: boolean;
+  readonly isEnding: boolean;
+  /** Which release its chart says it is; empty where it doesn't. */
+  readonly release: string;
 }
 
 /** Where a chart without further words puts it. */
@@ -77,6 +80,8 @@ function componentOf(pod: ApiPod, component: ComponentName): Component {
     ready: isReady(pod) && pod.metadata.deletionTimestamp === undefined,
     problem: problemOf(pod),
     running: pod.status?.phase === "Running",
+    isEnding: pod.metadata.deletionTimestamp !== undefined,
+    release: pod.metadata.labels?.["app.kubernetes.io/version"] ?? "",
   };
 }
 

@@ -9,6 +9,7 @@ export async function labAgents(lab: ChosenLab, node: string | undefined): Promi
   return nodes.map((name) => ({
     name: `${name}.agent`,
     node: name,
+    isEnding: false,
     get: (path) =>
       getFromSocket(
         adminSocket(lab, name),

@@ -1,6 +1,6 @@
 /** `ambientctl certificates`: which identities the agents hold, and for how long. */
 import { Command } from "commander";
-import { askThose, configDump, type Agent, type ConfigDump } from "../clients/agent.ts";
+import { askThose, configDump, inForce, type Agent, type ConfigDump } from "../clients/agent.ts";
 import { addAgentOptions, agentsOf } from "../clients/agents.ts";
 import type { AgentFilter } from "../clients/cluster-agents.ts";
 import { formatOf, globalsOf } from "../global-options.ts";
@@ -23,7 +23,7 @@ export function certificatesCommand(): Command {
   return addAgentOptions(command).action(async (filter: AgentFilter) => {
     const target = await chooseTarget(command);
     const { namespace } = globalsOf(command);
-    const answers = await askThose(await agentsOf(target, filter), configDump);
+    const answers = await askThose(inForce(await agentsOf(target, filter)), configDump);
     const rows = answers.flatMap(({ agent, answer }) => certificatesOf(agent, answer));
     print(formatOf(command), columns, namespace === undefined ? rows : rows.filter(isOf(namespace)));
   });

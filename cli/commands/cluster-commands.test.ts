@@ -233,7 +233,7 @@ test("waiting for the way out ends when no pod is captured but those that say so
   const { code, stderr } = await ask("namespace", "unenroll", "shop", "--wait");
   assert.match(
     stderr,
-    /0 released, 2 still captured\n {2}2 released, 0 still captured\n {2}shop\/stays stays in the mesh/,
+    /0 out of the mesh, 2 still captured\n {2}2 out of the mesh, 0 still captured\n {2}shop\/stays stays in the mesh/,
   );
   assert.equal(code, 0);
 });

@@ -120,7 +120,7 @@ async function untilReleased(cluster: Cluster, namespace: string, { timeout }: O
     const pods = (await podsOf(cluster, namespace)).filter((pod) => !hasEnded(pod));
     const staying = pods.filter((pod) => isCaptured(pod) && pod.metadata.labels?.[dataplaneModeLabel] === "ambient");
     const left = pods.filter((pod) => isCaptured(pod) && !staying.includes(pod));
-    const sentence = `  ${pods.length - left.length - staying.length} released, ${left.length} still captured`;
+    const sentence = `  ${pods.length - left.length - staying.length} out of the mesh, ${left.length} still captured`;
     if (sentence !== said) say(sentence);
     said = sentence;
     if (left.length > 0 && performance.now() < endMs) {

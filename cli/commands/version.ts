@@ -36,9 +36,15 @@ async function installed(command: Command): Promise<Component[]> {
   return (await findComponents(cluster)).filter((one) => namespace === undefined || one.namespace === namespace);
 }
 
-function rowOf({ component, node, namespace, pod, image, digest, ready, problem }: Component): VersionRow {
-  const base = { component, node, namespace, pod, image, digest, version: versionOfImage(image), ready };
-  return problem === undefined ? base : { ...base, problem };
+function rowOf({
+  running: _running,
+  isEnding: _isEnding,
+  container: _container,
+  problem,
+  ...of
+}: Component): VersionRow {
+  const row = { ...of, version: versionOfImage(of.image) };
+  return problem === undefined ? row : { ...row, problem };
 }
 
 const columns: readonly Column<VersionRow>[] = [

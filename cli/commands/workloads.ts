@@ -1,7 +1,7 @@
 /** `ambientctl workloads`: what the agents know of every workload, merged; where they disagree, who says what. */
 import { Command } from "commander";
 import { disagreementsOf, mergeWorkloads, type MergedWorkload } from "../analyze/merge-workloads.ts";
-import { askThose, configDump } from "../clients/agent.ts";
+import { askThose, configDump, inForce } from "../clients/agent.ts";
 import { addAgentOptions, agentsOf } from "../clients/agents.ts";
 import type { AgentFilter } from "../clients/cluster-agents.ts";
 import { formatOf, globalsOf } from "../global-options.ts";
@@ -16,7 +16,7 @@ export function workloadsCommand(): Command {
   return addAgentOptions(command).action(async (filter: AgentFilter) => {
     const target = await chooseTarget(command);
     const { namespace } = globalsOf(command);
-    const answers = await askThose(await agentsOf(target, filter), configDump);
+    const answers = await askThose(inForce(await agentsOf(target, filter)), configDump);
     const testimonies = answers.map(({ agent, answer }) => ({ node: agent.node, workloads: answer.workloads }));
     const rows = mergeWorkloads(testimonies).filter((row) => namespace === undefined || row.namespace === namespace);
     print(formatOf(command), columns, rows);
