@@ -1,6 +1,6 @@
 /** Deletes what control wrote and no chart knows of: the root in every namespace, its own Lease and Secret, statuses. */
-import { isNotFound, KubeError } from "../sources/kubernetes/errors.ts";
-import { apiVersionOf, collectionPath, objectPath, type ApiKind } from "../sources/kubernetes/paths.ts";
+import { isConflict, isNotFound, KubeError } from "../sources/kubernetes/errors.ts";
+import { apiVersionOf, collectionPath, objectPath } from "../sources/kubernetes/paths.ts";
 import { controlName } from "./names.ts";
 import { listAll, type ReleaseClient, type StoredObject } from "./objects.ts";
 
@@ -45,22 +45,48 @@ async function removeRoot(client: ReleaseClient, namespace: string): Promise<boo
   return remove(client, path, uid);
 }
 
-/** Server-side apply of nothing gives up every field that its manager owns. */
-async function clearStatuses(client: ReleaseClient, kind: ApiKind): Promise<number | KubeError> {
-  const objects = await listAll<StoredObject>(client, collectionPath(kind));
+/** Takes back what control said of all objects of a kind. Whoever writes at the same moment is read again. */
+async function clearStatuses(client: ReleaseClient, kind: KindWithStatus, attempts = 5): Promise<number | KubeError> {
+  const objects = await listAll<ObjectWithStatus>(client, collectionPath(kind));
   if (objects instanceof KubeError) return objects;
   let cleared = 0;
-  for (const { metadata } of objects) {
-    const { name, namespace = "", managedFields = [] } = metadata;
+  let conflict: KubeError | undefined;
+  for (const object of objects) {
+    const { name, namespace = "", managedFields = [] } = object.metadata;
     if (!managedFields.some(({ manager }) => manager === controlName)) continue;
-    const nothing = { apiVersion: apiVersionOf(kind), kind, metadata: { name, namespace } };
+    const body = withoutOurs(kind, object);
+    if (body === undefined) continue;
     const path = objectPath(kind, namespace, name, "status");
-    const answer = await client.patch(path, nothing, "apply", { fieldManager: controlName, force: true });
-    if (answer instanceof KubeError && !isNotFound(answer)) return answer;
-    cleared += 1;
+    const answer = await client.patch(path, body, "apply", { fieldManager: controlName, force: true });
+    if (isConflict(answer)) conflict = answer;
+    else if (answer instanceof KubeError && !isNotFound(answer)) return answer;
+    else cleared += 1;
   }
-  return cleared;
+  if (conflict === undefined) return cleared;
+  if (attempts === 1) return conflict;
+  const later = await clearStatuses(client, kind, attempts - 1);
+  return later instanceof KubeError ? later : cleared + later;
 }
+
+/**
+ * What control applies from now on: nothing, so that the server takes all of its fields away; but where conditions are one
+ * list, which control owns with what others said in it, theirs. Undefined where only theirs is left.
+ */
+function withoutOurs(kind: KindWithStatus, { metadata, status }: ObjectWithStatus): object | undefined {
+  const { name, namespace = "", resourceVersion } = metadata;
+  const nothing = { apiVersion: apiVersionOf(kind), kind, metadata: { name, namespace } };
+  const conditions = status?.conditions ?? [];
+  const theirs = conditions.filter(({ type = "" }) => !ownConditions.has(type));
+  if (kind === "Service" || theirs.length === 0) return nothing;
+  if (theirs.length === conditions.length) return undefined;
+  return { ...nothing, metadata: { name, namespace, resourceVersion }, status: { conditions: theirs } };
+}
+
+interface ObjectWithStatus extends StoredObject {
+  readonly status?: { readonly conditions?: readonly { readonly type?: string }[] };
+}
+
+type KindWithStatus = (typeof kindsWithStatus)[number];
 
 /** Whether it was there. */
 async function remove(client: ReleaseClient, path: string, uid?: string): Promise<boolean | KubeError> {
@@ -75,4 +101,11 @@ function count(number: number, what: string): string {
 
 const rootConfigMap = "istio-ca-root-cert";
 const rootSecret = "istio-ca-secret";
-const kindsWithStatus = ["AuthorizationPolicy", "PeerAuthentication", "Service", "ServiceEntry"] as const;
+const kindsWithStatus = [
+  "AuthorizationPolicy",
+  "PeerAuthentication",
+  "Service",
+  "ServiceEntry",
+  "WorkloadEntry",
+] as const;
+const ownConditions: ReadonlySet<string> = new Set(["ZtunnelAccepted", "Accepted", "istio.io/WaypointBound"]);

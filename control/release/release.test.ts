@@ -90,6 +90,26 @@ test("a kind that the cluster doesn't have has no statuses", async () => {
   assert.deepEqual(outcome.deleted, ["Lease ambientd-control", "Secret istio-ca-secret"]);
 });
 
+test("what others said of a policy stays, and whoever says it at the same moment is heard", async () => {
+  const api = new FakeApi();
+  const managedFields = [{ manager: "ambientd-control", subresource: "status" }];
+  const metadata = { name: "shared", namespace: "shop", resourceVersion: "7", managedFields };
+  const theirs = { type: "WaypointAccepted", status: "True" };
+  api.policies = [{ metadata, status: { conditions: [{ type: "ZtunnelAccepted", status: "True" }, theirs] } }];
+  api.statusFailures.push(conflict);
+  const outcome = await run(api);
+  assert.ok(outcome.kind === "released");
+  assert.equal(api.applied.length, 2);
+  for (const body of api.applied) {
+    assert.deepEqual(body, {
+      apiVersion: "security.istio.io/v1",
+      kind: "AuthorizationPolicy",
+      metadata: { name: "shared", namespace: "shop", resourceVersion: "7" },
+      status: { conditions: [theirs] },
+    });
+  }
+});
+
 test("a root that isn't ours stays, and ours if that is wanted", async () => {
   const foreign = new FakeApi();
   foreign.secretLabels = { app: "istiod" };
@@ -197,6 +217,13 @@ class FakeApi implements ReleaseClient {
   readonly gone = new Set<string>();
   /** What the next requests get instead of an answer. */
   readonly failures: KubeError[] = [];
+  /** The same, for statuses only. */
+  readonly statusFailures: KubeError[] = [];
+  readonly applied: unknown[] = [];
+  policies: object[] = [
+    { metadata: { name: "ours", namespace: "shop", managedFields: [{ manager: "ambientd-control" }] } },
+    { metadata: { name: "theirs", namespace: "shop", managedFields: [{ manager: "kubectl" }] } },
+  ];
   secretLabels: Record<string, string> = { "app.kubernetes.io/name": "ambientd" };
   pageSize = 500;
   controlEnds = true;
@@ -246,20 +273,21 @@ class FakeApi implements ReleaseClient {
         this.#namespaces.map((name) => ({ metadata: { name } })),
         query,
       );
-    if (path.endsWith("/authorizationpolicies")) {
-      const managed = (manager: string): object => ({ managedFields: [{ manager, subresource: "status" }] });
-      const ours = { metadata: { name: "ours", namespace: "shop", ...managed("ambientd-control") } };
-      return this.#page([ours, { metadata: { name: "theirs", namespace: "shop", ...managed("kubectl") } }], query);
-    }
+    if (path.endsWith("/authorizationpolicies")) return this.#page(this.policies, query);
     return this.#page([], query);
   }
 
-  patch<T>(path: string, _body: unknown, type: PatchType, query: Query = {}): Promise<T | KubeError> {
+  patch<T>(path: string, body: unknown, type: PatchType, query: Query = {}): Promise<T | KubeError> {
     const failure = this.failures.shift();
     if (failure !== undefined) return Promise.resolve(failure);
     if (this.#isGone(path)) return this.#answer(notFound(path));
     this.writes.push(`PATCH ${path}`);
     if (path.endsWith("/scale") && this.controlEnds) this.#control.clear();
+    if (type === "apply") {
+      this.applied.push(body);
+      const refusal = this.statusFailures.shift();
+      if (refusal !== undefined) return Promise.resolve(refusal);
+    }
     if (type === "apply") assert.deepEqual(query, { fieldManager: "ambientd-control", force: true });
     return this.#answer({});
   }
@@ -296,6 +324,14 @@ function notFound(path: string): KubeError {
   const answer = { method: "GET", path, status: 404, reason: "NotFound", message: "no" };
   return new KubeError({ code: "kube.not-found", ...answer });
 }
+const conflict = new KubeError({
+  code: "kube.conflict",
+  method: "PATCH",
+  path: "/x",
+  status: 409,
+  reason: "Conflict",
+  message: "no",
+});
 const unreachable = new KubeError({
   code: "kube.unreachable",
   method: "PATCH",

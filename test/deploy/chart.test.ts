@@ -63,6 +63,7 @@ for (const [value, named] of [
   ["agent.tolerations[0].effect=NoWay", /agent\/tolerations/],
   ["cni.paths.bin=opt/cni/bin", /cni\/paths\/bin/],
   ["cni.paths.run=/var/run/../../etc", /cni\/paths\/run/],
+  ["cni.confName=../passwd", /cni\/confName/],
   ["cni.enablementSelectors[0].podselector.matchLabels.a=b", /cni\/enablementSelectors\/0/],
   ["image.digest=sha256:beef", /image\/digest/],
   ["image.pullPolicy=Sometimes", /image\/pullPolicy/],
@@ -115,6 +116,7 @@ test("flags that the chart writes are flags that the programs know", { skip }, a
   const objects = await render(
     selector,
     "cni.dnsCapture=true",
+    "cni.confName=10-bridge.conflist",
     "control.advertise={mesh.example}",
     "uninstall.keepRoot=true",
   );

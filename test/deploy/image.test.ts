@@ -86,9 +86,9 @@ test("the CNI plugin in it answers a container runtime", (t) => {
 test("nothing is in it but what runs", (t) => {
   const unpacked = there(t);
   if (unpacked === undefined) return;
-  const files = globSync("**/*", { cwd: unpacked.root });
+  const files = globSync("**/*", { cwd: unpacked.root }).filter((file) => !/\/licen[cs]e[^/]*$/i.test(file));
   const named = (pattern: RegExp): string[] => files.filter((file) => pattern.test(file));
-  assert.deepEqual(named(/(?<!licen[cs]e)\.(?:[cm]?ts|tsx|map|o|a|h|gyp|md|txt|sh)$/i), [], "sources, maps, headers, prose");
+  assert.deepEqual(named(/\.(?:[cm]?ts|tsx|map|o|a|h|gyp|md|txt|sh)$/i), [], "sources, maps, headers, prose");
   assert.deepEqual(named(/\.test\.|\/test\/|\/tests\/|test-support/), [], "tests");
   assert.deepEqual(
     named(/s?bin\/(?:sh|bash|dash|busybox|npm|npx|corepack|apt|apt-get|dpkg|perl|python3?)$/),
