@@ -68,6 +68,8 @@ export class Reflector {
   readonly #closing = new AbortController();
   #watches = 0;
   #heardMs: number | undefined;
+  /** When the last list was complete. */
+  #listedMs = 0;
   #lastTrouble = "";
 
   constructor({ timing, onState, ...options }: ReflectorOptions) {
@@ -138,8 +140,10 @@ export class Reflector {
     if (signal.aborted) return;
     if (list instanceof KubeError) return this.#deliver(this.#core.listFailed(list));
     this.#heard();
-    if (Array.isArray(list.items) && typeof list.metadata?.resourceVersion === "string")
+    if (Array.isArray(list.items) && typeof list.metadata?.resourceVersion === "string") {
+      this.#listedMs = this.#options.clock.nowMs();
       return this.#deliver(this.#core.page(list));
+    }
     const reason = "not a list";
     const malformed = new KubeError({ code: "kube.malformed", method: "GET", path: this.#path(), reason });
     this.#deliver(this.#core.listFailed(malformed));
@@ -151,7 +155,8 @@ export class Reflector {
     const lines = new LineSplitter(lineLimitBytes);
     const stop = new AbortController();
     const signal = AbortSignal.any([stop.signal, this.#closing.signal]);
-    const cancelRelist = clock.after(relistMs * (0.9 + 0.2 * random()), () => {
+    const sinceListMs = clock.nowMs() - this.#listedMs;
+    const cancelRelist = clock.after(Math.max(0, relistMs * (0.9 + 0.2 * random()) - sinceListMs), () => {
       this.#core.relist();
       stop.abort();
     });

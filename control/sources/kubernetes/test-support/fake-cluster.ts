@@ -120,7 +120,7 @@ export class FakeCluster {
   mergePatch(collection: Collection, key: string, patch: Json): FakeObject | Refusal {
     const before = this.get(collection, key);
     if (before === undefined) return new Refusal(404, "NotFound", `${key} not found`);
-    const refused = precondition(before, patch);
+    const refused = precondition(before, patch, new Refusal(422, "Invalid", "metadata.uid: field is immutable"));
     if (refused !== undefined) return refused;
     return this.#change(collection, before, merge(before, patch) as FakeObject);
   }
@@ -175,13 +175,14 @@ export function keyIn(object: FakeObject): string {
   return `${typeof namespace === "string" ? namespace : ""}/${String(name)}`;
 }
 
-function precondition(object: FakeObject, patch: Json): Refusal | undefined {
+function precondition(object: FakeObject, patch: Json, otherUid = conflict): Refusal | undefined {
   const { uid, resourceVersion } = isRecord(patch["metadata"]) ? patch["metadata"] : {};
-  const differs = (wanted: unknown, is: unknown): boolean => wanted !== undefined && wanted !== is;
-  return differs(uid, object.metadata["uid"]) || differs(resourceVersion, object.metadata["resourceVersion"])
-    ? new Refusal(409, "Conflict", "the precondition failed")
-    : undefined;
+  if (uid !== undefined && uid !== object.metadata["uid"]) return otherUid;
+  const stale = resourceVersion !== undefined && resourceVersion !== object.metadata["resourceVersion"];
+  return stale ? conflict : undefined;
 }
+
+const conflict = new Refusal(409, "Conflict", "the precondition failed");
 
 function ownersOf(object: FakeObject): Record<string, string[]> {
   const fields = object.metadata["managedFields"];
