@@ -23,6 +23,7 @@ const entry = (node: NodeDirectory) => ({
   cni_agent_run_dir: join(node.path, "run"),
   exclude_namespaces: ["kube-system", "ambient-system"],
   plugin_log_level: "info",
+  status_reports_daemon: false,
 });
 
 test("the plugin is put behind the others, its owner's text and mode stay, and uninstalling gives the same bytes back", async () => {

@@ -37,6 +37,8 @@ export interface PluginConfig {
   /** Namespaces whose pods pass without the daemon being asked; our own must be among them. */
   readonly excludeNamespaces: readonly string[];
   readonly logLevel: LogLevel;
+  /** A daemon on the node's own network starts on a node whose network isn't ready; only then may STATUS say that it isn't. */
+  readonly daemonOnHostNetwork?: boolean;
 }
 
 export type InstallStatus =
@@ -206,13 +208,19 @@ export class Installer {
   }
 }
 
-function entryOf({ runDir, excludeNamespaces, logLevel }: PluginConfig): Record<string, unknown> {
+function entryOf({
+  runDir,
+  excludeNamespaces,
+  logLevel,
+  daemonOnHostNetwork = false,
+}: PluginConfig): Record<string, unknown> {
   return {
     type: pluginType,
     name: pluginType,
     cni_agent_run_dir: runDir,
     exclude_namespaces: [...excludeNamespaces],
     plugin_log_level: logLevel,
+    status_reports_daemon: daemonOnHostNetwork,
   };
 }
 

@@ -109,20 +109,30 @@ test("DEL and GC have nothing to do, and do it without the daemon, a namespace o
   }
 });
 
-test("STATUS is 50 when the daemon can't be reached or can't serve, and nothing when it is there", async () => {
+test("STATUS is 50 when the daemon can't be reached, and nothing when it is there", async () => {
   const env = { CNI_COMMAND: "STATUS", CNI_PATH: "/x" };
   const newest = { ...config, cniVersion: "1.1.0" };
-  for (const answer of [{ kind: "yes" }, { kind: "not-asked-here" }, { kind: "no", status: 400, reason: "" }] as const)
+  for (const answer of [
+    { kind: "yes" },
+    { kind: "not-asked-here" },
+    { kind: "no", status: 503, reason: "no agent" },
+  ] as const)
     assert.deepEqual((await call(env, newest, answer)).outcome, { stdout: "", exitCode: 0 });
   for (const answer of [
     { kind: "absent", socket: "x", errno: "ENOENT" },
-    { kind: "no", status: 503, reason: "starting" },
     { kind: "silent", socket: "x", waitedMs: 5000 },
   ] as const) {
     const report = json((await call(env, newest, answer)).outcome) as { code: number; msg: string };
     assert.equal(report.code, 50);
     assert.match(report.msg, /every new pod is held back/);
   }
+});
+
+test("STATUS says nothing of the daemon where that couldn't start on a node whose network isn't ready", async () => {
+  const env = { CNI_COMMAND: "STATUS", CNI_PATH: "/x" };
+  const given = { ...config, cniVersion: "1.1.0", status_reports_daemon: false };
+  const { outcome, questions } = await call(env, given, { kind: "absent", socket: "x", errno: "ENOENT" });
+  assert.deepEqual([outcome, questions], [{ stdout: "", exitCode: 0 }, []]);
 });
 
 test("VERSION needs no configuration, and no verb tells what this is", async () => {

@@ -110,10 +110,10 @@ async function askAboutPod(
 }
 
 async function status(config: NetworkConfig, settings: PluginSettings, world: World): Promise<Outcome> {
+  if (!settings.statusReportsDaemon) return silence;
   const answer = await world.ask({ runDir: settings.runDir, path: "/cmdstatus", body: "", patienceMs });
-  // Whoever answers at all is there; only a daemon that says that it can't serve isn't able to.
-  if (answer.kind === "yes" || answer.kind === "not-asked-here") return silence;
-  if (answer.kind === "no" && answer.status < 500) return silence;
+  // A daemon that answers is there. If it lacks an agent, saying so would keep kubelet from starting that very agent.
+  if (answer.kind === "yes" || answer.kind === "not-asked-here" || answer.kind === "no") return silence;
   const report = statusReport(answer);
   world.note(settings, { level: "warn", message: report.msg, verb: "STATUS", code: report.code });
   return failed(report, config);

@@ -8,6 +8,8 @@ export interface PluginSettings {
   /** Pods of these namespaces pass without anybody being asked. */
   readonly excludeNamespaces: readonly string[];
   readonly logLevel: LogLevel;
+  /** Whether STATUS may call the node's network unready for want of the daemon: only where the daemon can start without it. */
+  readonly statusReportsDaemon: boolean;
 }
 
 export type LogLevel = (typeof logLevels)[number];
@@ -29,6 +31,7 @@ export function parseSettings(fields: JsonObject): PluginSettings | CniSpecError
   return {
     runDir: runDir === "" ? defaultRunDir : runDir,
     excludeNamespaces: excludes === undefined ? defaultExcludes : excludeNamespaces,
+    statusReportsDaemon: fields["status_reports_daemon"] !== false,
     logLevel: logLevels.find((known) => known === level) ?? "info",
   };
 }

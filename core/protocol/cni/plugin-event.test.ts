@@ -21,6 +21,11 @@ test("the body of /cmdadd is, byte for byte, what istio's plugin writes", () => 
   );
 });
 
+test("a pod whose UID is known is named by it too, in a field that istio's daemon passes over", () => {
+  const body = renderPluginEvent({ netns: "/n", podName: "a", podNamespace: "b", podUid: "u-1" });
+  assert.equal(body, '{"Netns":"/n","PodName":"a","PodNamespace":"b","PodUID":"u-1","IPs":null}');
+});
+
 test("a mask has as many leading ones as the prefix says", () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 128 }), fc.boolean(), (bits, isV6) => {
