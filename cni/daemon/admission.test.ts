@@ -5,6 +5,7 @@ import type { KubeObject } from "../../control/sources/objects.ts";
 import { refKey, refOf } from "../../control/sources/source.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { until } from "../../test/support/until.ts";
+import { redirectionAnnotation } from "./desired.ts";
 import { dataplaneModeLabel } from "./selectors.ts";
 import { NodeWorld, type Sandbox } from "./test-support/node-world.ts";
 import { HandSource, namespace, pod } from "./test-support/objects.ts";
@@ -154,6 +155,32 @@ test("a sandbox that the runtime made anew for the same pod is captured anew", {
     ["add u-1", "del u-1", "add u-1"],
   );
 });
+
+test(
+  "after a reboot the status still has the address of the sandbox that is lost: the plugin's word counts",
+  { skip },
+  async (t) => {
+    const rebooted = pod({
+      uid: "u-1",
+      name: "cart",
+      addresses: ["10.9.0.2"],
+      annotations: { [redirectionAnnotation]: "enabled" },
+    });
+    const world = await World.make(t, namespace("shop", ambient), rebooted);
+    world.node.agent();
+    const sandbox = await world.node.sandbox("cni-1", "10.9.0.7");
+    assert.deepEqual(await world.node.add(sandbox, { name: "cart", uid: "u-1" }), { status: 200, body: "" });
+    assert.deepEqual(await world.node.truth(sandbox), captured);
+    assert.deepEqual(world.node.probed(), ["10.9.0.7 u-1"]);
+    // While it was not captured, peers were not sent to it.
+    assert.deepEqual(
+      world.source.written.map(({ redirection }) => redirection),
+      ["pending", "enabled"],
+    );
+    world.source.put(pod({ uid: "u-1", name: "cart", addresses: ["10.9.0.7"] }));
+    assert.equal((await world.node.add(sandbox, { name: "cart", uid: "u-1" })).status, 200);
+  },
+);
 
 test(
   "whoever isn't known, can't be asked about, or shows another's namespace, is held with the reason",

@@ -23,7 +23,7 @@ import { startDaemon, type Daemon } from "./daemon.ts";
 import { serveHealth } from "./health.ts";
 import { NodeRelease } from "./node-release.ts";
 import { releasedAnnotation, standingOf, type Standing } from "./own-daemonset.ts";
-import type { ReleaseLimits } from "./reconcile.ts";
+import type { ReleaseLimits } from "./reconciler-ports.ts";
 
 /** What a test replaces. */
 export interface ClusterModules {
@@ -129,6 +129,11 @@ class ClusterRun {
     if (daemon instanceof TypedError) {
       this.#log.fatal({ error: daemon.type }, `cannot look after this node: ${daemon.message}`);
       return 1;
+    }
+    // It was told to end meanwhile, and may be on its way out already.
+    if (this.#isEnding) {
+      await daemon.close();
+      return undefined;
     }
     this.#daemon = daemon;
     await this.#install();

@@ -12,7 +12,7 @@ import { admitByName, admitByUid } from "./admission.ts";
 import { AnnotationWriter } from "./annotations.ts";
 import { AskedObjects, type AskForObject } from "./asked-objects.ts";
 import type { DaemonConfig } from "./config.ts";
-import { desiredPods, type DesiredPod, type NodeSettings } from "./desired.ts";
+import { desiredPods, type DesiredPod, type NodeSettings, type ToldAddress } from "./desired.ts";
 import { CniError } from "./errors.ts";
 import { HostProbes } from "./host-probes.ts";
 import { kubeletUser } from "./host-processes.ts";
@@ -24,13 +24,13 @@ import { pluginHandler } from "./plugin-server.ts";
 import { NamespaceKernel } from "./pod-kernel.ts";
 import { namespacesInFolder, PodNamespaces } from "./pod-namespaces.ts";
 import type { PodStatus } from "./pod-status.ts";
+import { Reconciler } from "./reconcile.ts";
 import {
   defaultReconcilerOptions,
-  Reconciler,
   type PodKernel,
   type ReconcilerOptions,
   type ReleaseLimits,
-} from "./reconcile.ts";
+} from "./reconciler-ports.ts";
 import { countByStatus, statusHandler } from "./status-server.ts";
 import { closeServer, serveUnix } from "./unix-http.ts";
 import { ZdsServer, type OfferedPod } from "./zds-server.ts";
@@ -68,8 +68,8 @@ export async function startDaemon(
   await source.synced;
   const { node, dnsCapture, selection } = config;
   let settings: NodeSettings = { node, dnsCapture, selection, released: modules.released === true };
-  /** As the plugin told, by pod UID, until status says it. */
-  const told = new Map<string, readonly string[]>();
+  /** As the plugin told, by pod UID. */
+  const told = new Map<string, ToldAddress>();
   const asked = modules.ask === undefined ? undefined : new AskedObjects({ source, ask: modules.ask, clock });
   const desired = (): Map<string, DesiredPod> => desiredPods((asked ?? source).list(), settings, told);
 
@@ -194,7 +194,9 @@ export async function startDaemon(
           objects: asked,
           told: (uid, path, addresses) => {
             finder.tell(uid, path);
-            told.set(uid, addresses);
+            const ref = known.get(uid)?.ref;
+            const object = ref === undefined ? undefined : asked.list().get("Pod", ref.namespace, ref.name);
+            told.set(uid, { addresses, statusThen: object?.status.podIPs ?? [] });
             update();
           },
           learnt: () => {

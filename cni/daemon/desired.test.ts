@@ -58,11 +58,14 @@ test("a row carries addresses, account, capture options and what the object says
   });
 });
 
-test("until status has addresses, those that the plugin told count", () => {
+test("what the plugin told of a pod's addresses counts until its status says something new", () => {
   const source = new HandSource();
-  const told = new Map([["a", ["10.0.0.2"]]]);
+  const told = new Map([["a", { addresses: ["10.0.0.2"], statusThen: ["10.0.0.1"] }]]);
   const addresses = () => desiredPods(source.list(), settings, told).get("a")?.addresses;
   source.put(pod({ uid: "a", name: "cart", phase: "Pending" }));
+  assert.deepEqual(addresses(), ["10.0.0.2"]);
+  // Of the sandbox that was there before the node was rebooted.
+  source.put(pod({ uid: "a", name: "cart", addresses: ["10.0.0.1"] }));
   assert.deepEqual(addresses(), ["10.0.0.2"]);
   source.put(pod({ uid: "a", name: "cart", addresses: ["10.0.0.3"] }));
   assert.deepEqual(addresses(), ["10.0.0.3"]);

@@ -14,7 +14,7 @@ export interface DesiredPod {
   readonly serviceAccount: string;
   /** The UID that the pod's cgroups bear: for a static pod not that of its object. */
   readonly sandboxUid: string;
-  /** Canonical text: as status says; until it says anything, as the CNI plugin said. */
+  /** Canonical text: as the CNI plugin said, from when status says anything new, as status says. */
   readonly addresses: readonly string[];
   readonly want: Want;
   readonly because: WantReason;
@@ -35,8 +35,14 @@ export interface NodeSettings {
   readonly released?: boolean;
 }
 
-/** What the plugin told of pods whose status doesn't say it yet: addresses by pod UID. */
-export type ToldAddresses = ReadonlyMap<string, readonly string[]>;
+/** What the plugin told of pods whose status doesn't say it yet, by pod UID. */
+export type ToldAddresses = ReadonlyMap<string, ToldAddress>;
+
+export interface ToldAddress {
+  readonly addresses: readonly string[];
+  /** What status said then: of a sandbox that the node has lost since, e.g. by a reboot. */
+  readonly statusThen: readonly string[];
+}
 
 /** Pods that are not in the result are gone. */
 export function desiredPods(
@@ -69,7 +75,7 @@ function desiredPod(
     ref: { kind: "Pod", namespace: metadata.namespace, name: metadata.name },
     serviceAccount: spec.serviceAccountName,
     sandboxUid: metadata.annotations[mirrorAnnotation] ?? metadata.uid,
-    addresses: status.podIPs.length > 0 ? status.podIPs : (told.get(metadata.uid) ?? []),
+    addresses: addressesOf(status.podIPs, told.get(metadata.uid)),
     capture: options,
     problems,
     redirection: metadata.annotations[redirectionAnnotation],
@@ -79,6 +85,11 @@ function desiredPod(
   if (settings.released === true) return { ...row, want: "leave", because: "released" };
   if (selection.selected) return { ...row, want: "enrol", because: "selected" };
   return { ...row, want: "leave", because: selection.reason };
+}
+
+function addressesOf(podIps: readonly string[], told: ToldAddress | undefined): readonly string[] {
+  if (told === undefined) return podIps;
+  return podIps.length === 0 || podIps.join() === told.statusThen.join() ? told.addresses : podIps;
 }
 
 /** On the object that stands for a static pod: the UID that the kubelet gave the pod itself. */

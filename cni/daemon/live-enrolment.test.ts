@@ -14,7 +14,7 @@ import type { DaemonConfig } from "./config.ts";
 import { startDaemon, type Daemon, type DaemonModules } from "./daemon.ts";
 import type { KernelTruth } from "./enrolment.ts";
 import { readTruth } from "./kernel-truth.ts";
-import type { PodKernel } from "./reconcile.ts";
+import type { PodKernel } from "./reconciler-ports.ts";
 import { dataplaneModeLabel, defaultSelectionRules } from "./selectors.ts";
 import { HandSource, namespace, pod } from "./test-support/objects.ts";
 import { PlainAgent } from "./test-support/plain-agent.ts";

@@ -24,6 +24,8 @@ export async function main(argv: string[]): Promise<void> {
     // Loaded here: the lab's daemon needs none of it.
     const { runInCluster } = await import("./cluster.ts");
     process.exitCode = await runInCluster(config, ended, log);
+    // What is still under way then, e.g. a request to an API server that doesn't answer, must not hold up the pod's end.
+    systemClock.after(2000, () => process.exit());
     return;
   }
   const source = new DirectorySource({ manifests: config.manifests, status: config.status, log });

@@ -3,7 +3,7 @@
 import type { Clock } from "../../core/base/clock.ts";
 import { messageOf, TypedError, type ErrorData } from "../../core/base/errors.ts";
 import type { Log } from "../../core/base/log.ts";
-import type { ReleaseLimits } from "./reconcile.ts";
+import type { ReleaseLimits } from "./reconciler-ports.ts";
 
 export interface NodeReleaseModules {
   readonly pods: (limits: ReleaseLimits) => Promise<void>;

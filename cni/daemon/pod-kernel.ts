@@ -13,7 +13,7 @@ import type { KernelTruth } from "./enrolment.ts";
 import { CniError } from "./errors.ts";
 import { readDrift, readTruth } from "./kernel-truth.ts";
 import type { PodNamespaces } from "./pod-namespaces.ts";
-import type { PodKernel } from "./reconcile.ts";
+import type { PodKernel } from "./reconciler-ports.ts";
 import { capturedConnections, enrolRules, podRouting, releaseRules, removeRules } from "./rules.ts";
 
 export class NamespaceKernel implements PodKernel {

@@ -6,7 +6,8 @@ import { seededRandom } from "../../core/base/random.ts";
 import { desiredPods, type DesiredPod } from "./desired.ts";
 import type { KernelTruth, Redirection } from "./enrolment.ts";
 import { CniError } from "./errors.ts";
-import { Reconciler, type PodKernel } from "./reconcile.ts";
+import { Reconciler } from "./reconcile.ts";
+import type { PodKernel } from "./reconciler-ports.ts";
 import { dataplaneModeLabel, defaultSelectionRules } from "./selectors.ts";
 import { HandSource, namespace, pod, type PodSketch } from "./test-support/objects.ts";
 
