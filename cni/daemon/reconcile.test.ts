@@ -178,6 +178,62 @@ test("250 pods at once are all enrolled, a few kernel changes at a time", async 
   assert.ok(world.kernel.mostAtOnce <= 16, `${world.kernel.mostAtOnce} at once`);
 });
 
+test("probes are let pass before peers are told, and while they can't be, peers are not told", async () => {
+  const world = await World.make({ uid: "a", name: "cart", addresses: ["10.0.0.2"] });
+  world.probeError = new CniError({ code: "cni.kernel", step: "probes", cause: "test" });
+  world.label(true);
+  await world.turns();
+  assert.equal(world.phase("a"), "acknowledged");
+  assert.deepEqual(world.said, []);
+  assert.deepEqual(world.reconciler.status()[0]?.reason, world.probeError.type);
+  world.probeError = undefined;
+  await world.pass(100);
+  assert.deepEqual(world.said, [["a", "enabled"]]);
+  assert.deepEqual([...world.probed], [["a", ["10.0.0.2"]]]);
+  // Others than before.
+  world.source.put(pod({ uid: "a", name: "cart", addresses: ["10.0.0.3"] }));
+  world.update();
+  await world.turns();
+  assert.deepEqual([...world.probed], [["a", ["10.0.0.3"]]]);
+  world.label(false);
+  for (let i = 0; i < 5; i += 1) await world.pass(2000);
+  assert.equal(world.probed.size, 0);
+});
+
+test("what belongs to no captured pod is pruned, unless an announced pod's address isn't known yet", async () => {
+  const announced = { "ambient.istio.io/redirection": "enabled" };
+  const world = await World.make();
+  assert.deepEqual(world.pruned, [true]);
+  world.kernel.missing.add("a");
+  world.source.put(pod({ uid: "a", name: "a", labels: ambient, annotations: announced }));
+  await world.pass(30_000);
+  await world.pass(30_000);
+  assert.deepEqual(world.pruned.slice(2), [false]);
+  world.source.put(pod({ uid: "a", name: "a", labels: ambient, annotations: announced, addresses: ["10.0.0.2"] }));
+  await world.pass(1);
+  await world.pass(30_000);
+  assert.deepEqual(world.pruned.slice(3), [true]);
+});
+
+test("a node that is given up waits for captured connections and for annotations, and then no longer", async () => {
+  const world = await World.make({ uid: "a", name: "a" }, { uid: "b", name: "b" });
+  world.label(true);
+  await world.turns();
+  world.kernel.open = 3;
+  world.annotationError = new CniError({ code: "cni.annotation-not-written", reason: "403" });
+  world.label(false);
+  const released = world.reconciler.release({ annotationMs: 1000, drainMs: 10_000 });
+  await world.pass(900);
+  assert.equal(world.phase("a"), "unannotating");
+  await world.pass(200);
+  assert.equal(world.phase("a"), "settling");
+  await world.pass(1000);
+  assert.equal(world.phase("b"), "draining");
+  for (let i = 0; i < 8; i += 1) await world.pass(2000);
+  await released;
+  for (const uid of ["a", "b"]) assert.deepEqual(world.kernel.truth(uid), { routing: "none", capture: "none" });
+});
+
 /** A kernel that does as it is told, or as the test tells it. */
 class FakeKernel implements PodKernel {
   readonly truths = new Map<string, KernelTruth>();
@@ -187,6 +243,8 @@ class FakeKernel implements PodKernel {
   readonly calls: string[] = [];
   readonly closed: string[] = [];
   mostAtOnce = 0;
+  /** Captured connections. */
+  open = 0;
   #now = 0;
 
   truth(uid: string): KernelTruth {
@@ -212,7 +270,7 @@ class FakeKernel implements PodKernel {
   }
 
   async count(uid: string): Promise<{ connections: number; listeners: number } | CniError> {
-    return (await this.#do("count", uid, {})) ?? { connections: 0, listeners: 0 };
+    return (await this.#do("count", uid, {})) ?? { connections: this.open, listeners: 0 };
   }
 
   remove(uid: string): Promise<CniError | undefined> {
@@ -249,6 +307,10 @@ class World {
   readonly offered = new Set<string>();
   readonly said: [uid: string, redirection: Redirection, gone?: "gone"][] = [];
   annotationError: CniError | undefined;
+  probeError: CniError | undefined;
+  readonly probed = new Map<string, readonly string[]>();
+  /** Whether each full round pruned. */
+  readonly pruned: boolean[] = [];
   readonly reconciler: Reconciler;
 
   private constructor() {
@@ -264,6 +326,20 @@ class World {
           await Promise.resolve();
         },
         serves: (uid) => this.offered.has(uid),
+      },
+      probes: {
+        allow: async (uid, addresses) => {
+          if (this.probeError === undefined) this.probed.set(uid, addresses);
+          return this.probeError;
+        },
+        forget: async (uid) => {
+          this.probed.delete(uid);
+          return undefined;
+        },
+        keep: async (_captured, prune) => {
+          this.pruned.push(prune);
+          return undefined;
+        },
       },
       annotate: (row, redirection, gone) => this.#annotate(row, redirection, gone),
       clock: this.clock,
