@@ -7,7 +7,7 @@ import { execInPod, listLabs } from "../../lab/attach.ts";
 import type { LabStatus } from "../../lab/status.ts";
 import { chooseLab, type ChosenLab } from "../clients/lab.ts";
 import { exitCodes } from "../exit-codes.ts";
-import { formatOf } from "../global-options.ts";
+import { formatOf, globalsOf } from "../global-options.ts";
 import { Failure } from "../render/failure.ts";
 import { print } from "../render/output.ts";
 import { labelCommand, manifestsOf } from "./lab-label.ts";
@@ -56,7 +56,9 @@ function statusCommand(): Command {
     .description("list the lab's pods and what is wrong with its manifests")
     .action(async (_options: object, command: Command) => {
       const { pods, problems } = await chooseLab(command).client.request<LabStatus>("GET", "/status");
-      print(formatOf(command), podColumns, pods);
+      const { namespace } = globalsOf(command);
+      const shown = pods.filter(({ pod }) => namespace === undefined || pod.startsWith(`${namespace}/`));
+      print(formatOf(command), podColumns, shown);
       for (const problem of problems) process.stderr.write(`${problem}\n`);
     });
 }

@@ -32,7 +32,7 @@ export function logCommand(): Command {
   return addAgentOptions(command)
     .option("--pod <text>", "only lines that hold this text, as namespace, pod or address")
     .option("-f, --follow", "go on as connections end", false)
-    .option("--since <time>", "only so far back: 30s, 5m, 2h (clusters)", duration)
+    .option("--since <time>", "only so far back: 30s, 5m, 2h", duration)
     .option("--tail <lines>", "only so many of each agent's last lines", wholeNumber(0))
     .action(async (options: Options) => {
       const target = await chooseTarget(command);
@@ -56,10 +56,15 @@ async function* closedOf(agent: Agent, { follow, since, tail }: Options, missing
     ...(since !== undefined && { sinceSeconds: Math.max(1, Math.ceil(since / 1000)) }),
     ...(tail !== undefined && { tail }),
   };
+  // A lab's log is asked for whole.
+  const earliestMs = since === undefined ? 0 : Date.now() - since;
   try {
     for await (const text of agent.lines(wanted)) {
       const fact = factOf(text);
-      if (fact?.kind === "closed") yield { node: agent.node, text, record: { ...fact.record } };
+      if (fact?.kind !== "closed") continue;
+      const line: Line = { node: agent.node, text, record: { ...fact.record } };
+      if (Date.parse(timeOf(line)) < earliestMs) continue;
+      yield line;
     }
     if (follow) say(`The log of ${agent.name} has ended: its agent was replaced or ended.`);
   } catch (thrown) {

@@ -54,7 +54,8 @@ export function uninstallCommand(): Command {
           exitCodes.failed,
         );
       }
-      if (!options.dryRun) await sayWhatIsLeft(cluster);
+      if (options.dryRun) return say("That was a dry run: nothing was changed.");
+      await sayWhatIsLeft(cluster);
     });
 }
 
