@@ -4,13 +4,14 @@ import { join } from "node:path";
 import { run, type CommandOptions, type Finished } from "./command.ts";
 import { apiServerReady, killApiServer, startApiServer } from "./control-plane.ts";
 import { images, kubeconfig, nodeLayouts, stateFolder } from "./layout.ts";
-import { bringDown, bringUp, isMadeOf, mend, startedByAnother, stateOfCluster } from "./lifecycle.ts";
+import { bringDown, bringUp, mend, startedByAnother } from "./lifecycle.ts";
 import { writeKubeconfig, writeTokenKubeconfig } from "./kubeconfig.ts";
 import { ClusterNode } from "./cluster-node.ts";
 import { podProcess, type PodProcess } from "./pods.ts";
 import { environmentOf, installParts, type Parts } from "./parts/parts.ts";
-import { packetFilterRefusal, refusalOf } from "./requirements.ts";
+import { networkRefusal, refusalOf } from "./requirements.ts";
 import { sayNothing, type Say } from "./say.ts";
+import { isMadeOf, stateOfCluster } from "./state.ts";
 import { Unavailable } from "./unavailable.ts";
 
 export { images, Unavailable };
@@ -22,8 +23,8 @@ export async function startCluster(say: Say = sayNothing): Promise<Cluster | Una
   if (refusal !== undefined) return refusal;
   const parts = await installParts(say);
   if (parts instanceof Unavailable) return parts;
-  const noFilter = await packetFilterRefusal(environmentOf(parts));
-  if (noFilter !== undefined) return noFilter;
+  const noNetwork = await networkRefusal(environmentOf(parts));
+  if (noNetwork !== undefined) return noNetwork;
   for (;;) {
     switch (stateOfCluster()) {
       case "absent":

@@ -1,44 +1,22 @@
 /** A cluster's beginning and end. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
-import { processStat } from "../../core/linux/procfs.ts";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { messageOf } from "../../core/base/errors.ts";
 import { until } from "../support/until.ts";
 import { mustRun } from "./command.ts";
 import { prepareControlPlane, startControlPlane } from "./control-plane.ts";
 import { removeCgroup } from "./host/cgroups.ts";
 import { createHub, removeNetwork } from "./host/network.ts";
-import { killAll, running } from "./host/processes.ts";
+import { killAll } from "./host/processes.ts";
 import { writeBuiltinImages } from "./images/builtin.ts";
-import { bridge, kubeconfig, logFolder, nodeLayouts, stateFolder, type NodeLayout } from "./layout.ts";
+import { kubeconfig, logFolder, nodeLayouts, type NodeLayout } from "./layout.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { initOf, loadImage, prepareNode, startNode, stopNode } from "./node.ts";
 import { environmentOf, type Parts } from "./parts/parts.ts";
 import { administrator, createAuthority } from "./pki.ts";
 import type { Say } from "./say.ts";
+import { claim, declareUp, removeState, stateOfCluster } from "./state.ts";
 import { traces } from "./traces.ts";
-
-/** Written last, with what the cluster was made of: without it a start goes on, or was interrupted. */
-const upFile = join(stateFolder, "up");
-const starterFile = "starter";
-
-/** What is on the machine: nothing, a cluster, one that another process is starting, or the rest of one. */
-export function stateOfCluster(): "absent" | "up" | "starting" | "broken" {
-  if (!existsSync(stateFolder)) return running().length === 0 ? "absent" : "broken";
-  if (!existsSync(upFile)) return starterLives() ? "starting" : "broken";
-  // The machine was started anew: of the cluster only files are left.
-  return existsSync(`/sys/class/net/${bridge}`) ? "up" : "broken";
-}
-
-/** Whether this process is in the middle of a start. */
-export function startsHere(): boolean {
-  return stateOfCluster() === "starting" && starter()?.pid === process.pid;
-}
-
-/** Whether the cluster that is up was made of these parts. */
-export function isMadeOf(parts: Parts): boolean {
-  return readFileSync(upFile, "utf8") === JSON.stringify(parts);
-}
 
 /**
  * From nothing to two nodes Ready and DNS answering.
@@ -46,7 +24,7 @@ export function isMadeOf(parts: Parts): boolean {
  */
 export async function bringUp(parts: Parts, say: Say): Promise<boolean> {
   const env = environmentOf(parts);
-  if (!claim()) return false;
+  if (!(await claim())) return false;
   say("Starting the control plane and two nodes…");
   try {
     await Promise.all([createAuthority(), createHub(env)]);
@@ -63,7 +41,7 @@ export async function bringUp(parts: Parts, say: Say): Promise<boolean> {
   } catch (thrown) {
     throw new Error(`${messageOf(thrown)}${whatEnded()}`, { cause: thrown });
   }
-  writeFileSync(upFile, JSON.stringify(parts));
+  declareUp(parts);
   return true;
 }
 
@@ -81,10 +59,7 @@ export async function bringDown(): Promise<void> {
   await killAll();
   await removeNetwork();
   for (const { cgroup } of nodeLayouts) await removeCgroup(cgroup);
-  const own = basename(stateFolder);
-  for (const name of readdirSync(dirname(stateFolder)))
-    if (name === own || name.startsWith(`${own}.`))
-      rmSync(join(dirname(stateFolder), name), { recursive: true, force: true });
+  await removeState();
   await until("nothing of the cluster is left", 20_000, () => {
     const left = traces();
     if (left.length > 0) throw new Error(left.join(", "));
@@ -142,43 +117,6 @@ async function dnsReady(env: NodeJS.ProcessEnv): Promise<void> {
 
 function kubectl(env: NodeJS.ProcessEnv, argv: readonly string[]): Promise<string> {
   return mustRun(["kubectl", "--kubeconfig", kubeconfig, ...argv], { env });
-}
-
-/** Of several that begin at once, one gets the folder, with its own name already in it. */
-function claim(): boolean {
-  const own = `${stateFolder}.${process.pid}`;
-  mkdirSync(own, { mode: 0o700 });
-  writeFileSync(join(own, starterFile), JSON.stringify(processOf(process.pid)));
-  try {
-    renameSync(own, stateFolder);
-    return true;
-  } catch {
-    rmSync(own, { recursive: true });
-    return false;
-  }
-}
-
-function starterLives(): boolean {
-  const found = starter();
-  return found !== undefined && processOf(found.pid).startTime === found.startTime;
-}
-
-function starter(): Starter | undefined {
-  try {
-    return JSON.parse(readFileSync(join(stateFolder, starterFile), "utf8")) as Starter;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Both together name a process: its id alone may be a later one's. */
-interface Starter {
-  readonly pid: number;
-  readonly startTime: string;
-}
-
-function processOf(pid: number): Starter {
-  return { pid, startTime: String(processStat(pid)?.startTime) };
 }
 
 /** What nodes wrote of parts that ended: the likely cause when something is waited for in vain. */

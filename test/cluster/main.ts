@@ -7,8 +7,9 @@ import process from "node:process";
 import { messageOf } from "../../core/base/errors.ts";
 import { attachCluster, startCluster, Unavailable, type Cluster } from "./cluster.ts";
 import { kubeconfig, logFolder } from "./layout.ts";
-import { bringDown, startsHere, stateOfCluster } from "./lifecycle.ts";
+import { bringDown } from "./lifecycle.ts";
 import { sayOnTerminal } from "./say.ts";
+import { startsHere, stateOfCluster } from "./state.ts";
 
 const usage = `usage: npm run cluster [-- COMMAND]
 

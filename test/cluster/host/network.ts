@@ -1,6 +1,7 @@
 /** The host's part of the network: a bridge that holds the API server's address, and a link to each node. */
 import { existsSync } from "node:fs";
-import { mustRun, run } from "../command.ts";
+import { deleteLink } from "../../../core/linux/netlink/links.ts";
+import { mustRun } from "../command.ts";
 import { bridge, hubAddress, hubPrefix, nodeLayouts, type NodeLayout } from "../layout.ts";
 
 export async function createHub(env: NodeJS.ProcessEnv): Promise<void> {
@@ -47,8 +48,12 @@ export async function removeNetwork(): Promise<void> {
   await removeLink(bridge);
 }
 
+/** Not by `ip`: taking down must work where the parts are gone. */
 async function removeLink(name: string): Promise<void> {
-  if (existsSync(`/sys/class/net/${name}`)) await run(["ip", "link", "delete", name]);
+  if (!existsSync(`/sys/class/net/${name}`)) return;
+  const failed = await deleteLink(name);
+  // A namespace that dies takes its links along.
+  if (failed !== undefined && existsSync(`/sys/class/net/${name}`)) throw failed;
 }
 
 async function batch(env: NodeJS.ProcessEnv, commands: readonly string[], pid?: number): Promise<void> {
