@@ -147,7 +147,10 @@ class ClusterRun {
     this.#isEnding = true;
     const isRemoved = !this.#release.begun && (await this.#isRemoved());
     this.#log.info({ signal, isRemoved }, isRemoved ? "ending for good" : "ending; captured pods stay captured");
-    if (isRemoved || this.#release.begun) await this.#release.run(lastLimits, lastTotalMs);
+    if (isRemoved || this.#release.begun) {
+      const late = new Promise<void>((resolve) => systemClock.after(graceMs, resolve));
+      await Promise.race([this.#release.run(lastLimits, lastTotalMs), late]);
+    }
     await this.#close();
     return 0;
   }
@@ -287,7 +290,8 @@ class ClusterRun {
 const limits: ReleaseLimits = { annotationMs: 20_000, drainMs: 20_000 };
 const totalMs = 90_000;
 /** Of the 30 s that a pod gets to end. */
+const graceMs = 25_000;
 const lastLimits: ReleaseLimits = { annotationMs: 2000, drainMs: 8000 };
-const lastTotalMs = 20_000;
+const lastTotalMs = 15_000;
 const askTimeoutMs = 2000;
 const unfitPauseMs = 10_000;

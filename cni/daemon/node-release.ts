@@ -27,25 +27,33 @@ export class NodeRelease {
     return this.#done !== undefined;
   }
 
-  /** Settles when all is done that can be done. A second call waits for the first. */
+  /**
+   * Settles when all is done that can be done. A second call waits for the first.
+   * @param totalMs after which the plugin goes though pods are left; they are waited for nevertheless, before it is said.
+   */
   run(limits: ReleaseLimits, totalMs: number): Promise<void> {
     this.#done ??= this.#run(limits, totalMs);
     return this.#done;
   }
 
   async #run(limits: ReleaseLimits, totalMs: number): Promise<void> {
-    const { pods, uninstall, confirm, log, clock } = this.#modules;
+    const { pods, uninstall, log, clock } = this.#modules;
     log.info(limits, "giving up this node: its pods leave the mesh");
+    const left = guarded(pods(limits));
     const late = Promise.withResolvers<"late">();
     const cancel = clock.after(totalMs, () => late.resolve("late"));
-    const outcome = await Promise.race([guarded(pods(limits)), late.promise]);
+    const isLate = (await Promise.race([left, late.promise])) === "late";
     cancel();
-    if (outcome === "late")
-      log.error({ totalMs }, "not every pod has left in time; those that stay are in /pods of daemon.sock");
-    else if (outcome !== undefined) log.error({ error: outcome }, "pods could not be released");
+    if (isLate) log.error({ totalMs }, "not every pod has left in time; those that stay are in /pods of daemon.sock");
     const kept = await guarded(uninstall());
     if (kept !== undefined) log.error({ error: kept }, "the plugin could not be taken off this node");
-    if (outcome !== undefined || kept !== undefined) return;
+    const stayed = await left;
+    if (stayed !== undefined) log.error({ error: stayed }, "pods could not be released");
+    if (stayed === undefined && kept === undefined) await this.#confirm();
+  }
+
+  async #confirm(): Promise<void> {
+    const { confirm, log, clock } = this.#modules;
     for (let attempt = 1; ; attempt += 1) {
       const unsaid = await guarded(confirm());
       if (unsaid === undefined) return log.info("this node is released");
