@@ -1,6 +1,6 @@
 /** Desired, actual, reconcile: one row a pod. Feeds the enrolment machine with events, carries out its effects through ports,
  *  and looks at everything anew in full rounds, because somebody with root in a pod may have changed what we wrote there. */
-import { messageOf, type ErrorData } from "../../core/base/errors.ts";
+import { messageOf } from "../../core/base/errors.ts";
 import type { Random } from "../../core/base/random.ts";
 import type { DesiredPod } from "./desired.ts";
 import {
