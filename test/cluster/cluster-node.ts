@@ -1,7 +1,8 @@
 /** One node as tests use it. */
 import { run, type CommandOptions, type Finished } from "./command.ts";
 import type { NodeLayout } from "./layout.ts";
-import { nodesReady } from "./lifecycle.ts";
+
+import { nodesReady } from "./nodes-ready.ts";
 import { enter, initOf, loadImage, startNode, stopNode } from "./node.ts";
 
 export class ClusterNode {
@@ -56,9 +57,8 @@ export class ClusterNode {
   /** Everything of it ends at once, then it starts again. Resolves when its kubelet has said Ready anew. */
   async reboot(): Promise<void> {
     await this.powerOff();
-    // Conditions carry whole seconds: one of this second may be from before.
     const now = Date.now();
     await this.powerOn();
-    await nodesReady(this.#env, [this.name], now);
+    await nodesReady([this.name], now);
   }
 }

@@ -1,11 +1,11 @@
 /** etcd, API server, controller manager and scheduler, on the host. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { request } from "node:https";
 import { join } from "node:path";
 import { until } from "../support/until.ts";
+import { askApi } from "./api.ts";
 import { killAll, running, startPart } from "./host/processes.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
-import { apiPort, apiUrl, auditLog, etcdPorts, hubAddress, logFolder, serviceRange, stateFolder } from "./layout.ts";
+import { apiPort, auditLog, etcdPorts, hubAddress, logFolder, serviceRange, stateFolder } from "./layout.ts";
 import * as pki from "./pki.ts";
 import { tail } from "./command.ts";
 
@@ -55,28 +55,8 @@ export async function apiServerReady(): Promise<void> {
   await until("the API server is ready", 90_000, async () => {
     if (running("kube-apiserver").length === 0)
       throw new Error(`kube-apiserver ended: ${tail(readFileSync(join(logFolder, "kube-apiserver.log"), "utf8"), 5)}`);
-    return readyz();
+    return (await askApi("/readyz"))?.status === 200;
   });
-}
-
-/** Whether the API server says that it is ready. */
-export function readyz(): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const { certificate, key } = pki.apiServerClient;
-  const options = {
-    ca: readFileSync(pki.authority.certificate),
-    cert: readFileSync(certificate),
-    key: readFileSync(key),
-    timeout: 2_000,
-  };
-  const asking = request(`${apiUrl}/readyz`, { ...options, agent: false }, (response) => {
-    response.resume();
-    resolve(response.statusCode === 200);
-  });
-  asking.on("timeout", () => asking.destroy());
-  asking.on("error", () => resolve(false));
-  asking.end();
-  return promise;
 }
 
 function etcd(): string[] {

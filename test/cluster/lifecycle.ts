@@ -12,6 +12,7 @@ import { writeBuiltinImages } from "./images/builtin.ts";
 import { kubeconfig, logFolder, nodeLayouts, type NodeLayout } from "./layout.ts";
 import { writeKubeconfig } from "./kubeconfig.ts";
 import { initOf, loadImage, prepareNode, startNode, stopNode } from "./node.ts";
+import { nodesReady } from "./nodes-ready.ts";
 import { environmentOf, type Parts } from "./parts/parts.ts";
 import { administrator, createAuthority } from "./pki.ts";
 import type { Say } from "./say.ts";
@@ -36,7 +37,7 @@ export async function bringUp(parts: Parts, say: Say): Promise<boolean> {
     ]);
     say("The API server answers and containerd runs; waiting for nodes and DNS…");
     await kubectl(env, ["apply", "-f", join(import.meta.dirname, "coredns.yaml")]);
-    await nodesReady(env);
+    await nodesReady();
     await dnsReady(env);
   } catch (thrown) {
     throw new Error(`${messageOf(thrown)}${whatEnded()}`, { cause: thrown });
@@ -51,7 +52,7 @@ export async function mend(parts: Parts, say: Say): Promise<void> {
   const off = nodeLayouts.filter((node) => initOf(node) === undefined);
   if (off.length > 0) say(`Starting ${off.map(({ name }) => name).join(" and ")} again…`);
   await Promise.all([startControlPlane(env), ...off.map((node) => stopNode(node).then(() => startNode(node, env)))]);
-  await nodesReady(env);
+  await nodesReady();
 }
 
 /** Everything goes, whatever state it is in: processes, links, bridge, cgroups, files. The parts stay in the cache. */
@@ -81,34 +82,6 @@ async function bringNodeUp(
   await prepareNode(node, parts);
   await startNode(node, env);
   for (const archive of archives) await loadImage(node, archive, env);
-}
-
-/**
- * Resolves when the nodes are Ready.
- * @param sinceMs (Unix ms) and their kubelets said so after that: what one said before its end counts for nothing.
- */
-export async function nodesReady(
-  env: NodeJS.ProcessEnv,
-  names: readonly string[] = nodeLayouts.map(({ name }) => name),
-  sinceMs = 0,
-): Promise<void> {
-  await until(`${names.join(" and ")} Ready`, 120_000, async () => {
-    const { items } = JSON.parse(await kubectl(env, ["get", "nodes", "-o", "json"])) as { items: NodeFacts[] };
-    const ready = items.filter(({ status }) =>
-      status.conditions.some(
-        (condition) =>
-          condition.type === "Ready" &&
-          condition.status === "True" &&
-          Date.parse(condition.lastHeartbeatTime) > sinceMs,
-      ),
-    );
-    return names.every((name) => ready.some(({ metadata }) => metadata.name === name));
-  });
-}
-
-interface NodeFacts {
-  readonly metadata: { readonly name: string };
-  readonly status: { readonly conditions: readonly { type: string; status: string; lastHeartbeatTime: string }[] };
 }
 
 async function dnsReady(env: NodeJS.ProcessEnv): Promise<void> {

@@ -1,4 +1,4 @@
-/** Progress: a line each, or one line rewritten where it goes to a terminal. */
+/** Progress, a line at a time. */
 export type Say = (line: string) => void;
 
 export const sayNothing: Say = () => {};
