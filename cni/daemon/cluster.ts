@@ -1,6 +1,7 @@
 /** The daemon as a pod of a cluster: objects from the API server, the plugin installed on the node, health for the kubelet, and an end
  *  that tells an upgrade, which leaves everything in place, from a removal, which leaves nothing. */
 import type { Server } from "node:http";
+import { dirname } from "node:path";
 import { systemClock } from "../../core/base/clock.ts";
 import { TypedError } from "../../core/base/errors.ts";
 import type { Log } from "../../core/base/log.ts";
@@ -24,6 +25,7 @@ import { serveHealth } from "./health.ts";
 import { NodeRelease } from "./node-release.ts";
 import { releasedAnnotation, standingOf, type Standing } from "./own-daemonset.ts";
 import type { ReleaseLimits } from "./reconciler-ports.ts";
+import { removeRunFolders } from "./run-folders.ts";
 
 /** What a test replaces. */
 export interface ClusterModules {
@@ -145,13 +147,15 @@ class ClusterRun {
   /** @returns the exit code. */
   async end(signal: NodeJS.Signals): Promise<number> {
     this.#isEnding = true;
-    const isRemoved = !this.#release.begun && (await this.#isRemoved());
+    const isRemoved = await this.#isRemoved();
     this.#log.info({ signal, isRemoved }, isRemoved ? "ending for good" : "ending; captured pods stay captured");
     if (isRemoved || this.#release.begun) {
       const late = new Promise<void>((resolve) => systemClock.after(graceMs, resolve));
       await Promise.race([this.#release.run(lastLimits, lastTotalMs), late]);
     }
     await this.#close();
+    const { host, runDir, zds } = this.#config.daemon;
+    if (isRemoved && host !== undefined) removeRunFolders({ proc: host.proc, runDir, zdsDir: dirname(zds) });
     return 0;
   }
 
@@ -264,7 +268,11 @@ class ClusterRun {
     });
     if (isNotFound(object)) return true;
     // With the account of the release gone nobody is coming back. All other silence is no proof: what stays, stays closed.
-    if (object instanceof KubeError) return statusOf(object) === 401 || this.#standing === "gone";
+    if (object instanceof KubeError) {
+      // Its rights go right after the DaemonSet, and before the word that it is gone may have come.
+      const isRightGone = statusOf(object) === 403 && this.#release.begun;
+      return statusOf(object) === 401 || isRightGone || this.#standing === "gone";
+    }
     return standingOf(object) === "gone";
   }
 

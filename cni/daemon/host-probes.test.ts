@@ -124,6 +124,10 @@ test(
     assert.equal(await probes.remove(), undefined);
     // A pod that leaves afterwards finds nothing to do.
     assert.equal(await probes.forget(uid), undefined);
+    // And a full round brings nothing back.
+    assert.equal(await probes.keep(new Map(), true), undefined);
+    assert.equal(await probes.allow(uid, ["10.0.0.1"]), undefined);
+    assert.equal(counted(), undefined);
   },
 );
 

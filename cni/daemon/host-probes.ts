@@ -41,6 +41,7 @@ export class HostProbes implements ProbePort {
   /** What shall stand, by pod UID, since the last transaction: the kernel takes some ten milliseconds for each, few or many. */
   #wanted = new Map<string, readonly string[]>();
   #writing: Promise<CniError | undefined> | undefined;
+  #isRemoved = false;
 
   /**
    * @param netns descriptor of the node's own namespace; the caller's to close, later.
@@ -90,9 +91,12 @@ export class HostProbes implements ProbePort {
     return this.allow(uid, []);
   }
 
-  /** Nothing of ours stays in the node's namespace. */
+  /** Nothing of ours stays in the node's namespace, nor comes back: a full round may be under way. */
   async remove(): Promise<CniError | undefined> {
-    return this.#apply(removeHostRules());
+    this.#isRemoved = true;
+    const failure = await this.#commit(removeHostRules());
+    this.#isRemoved = failure === undefined;
+    return failure;
   }
 
   #write(): Promise<CniError | undefined> {
@@ -116,6 +120,10 @@ export class HostProbes implements ProbePort {
   }
 
   async #apply(operations: readonly NftOperation[]): Promise<CniError | undefined> {
+    return this.#isRemoved ? undefined : this.#commit(operations);
+  }
+
+  async #commit(operations: readonly NftOperation[]): Promise<CniError | undefined> {
     try {
       const failure = await applyTransaction(this.#netns, operations);
       return failure === undefined ? undefined : hostError(failure);
