@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -28,6 +28,19 @@ test("another's folder for agents stays, empty or not", (t) => {
   assert.ok(!existsSync(join(root, "var/run/ours/cni")));
   assert.ok(existsSync(join(root, "var/run/ours")));
   assert.ok(existsSync(join(root, "var/run/ztunnel")));
+});
+
+test("links on the way lead to where they lead on the node", (t) => {
+  const { proc, root } = node(t, "run/ours/cni", "run/ours/zds", "var");
+  symlinkSync("/run", join(root, "var/run"));
+  symlinkSync("../var/run/ours", join(root, "run/there"));
+  removeRunFolders({ proc, runDir: "/var/run/there/cni", zdsDir: "/run/elsewhere/zds" });
+  assert.ok(!existsSync(join(root, "run/ours/cni")));
+  removeRunFolders({ proc, runDir: "/var/run/ours/cni", zdsDir: "/var/run/ours/zds" });
+  assert.ok(!existsSync(join(root, "run/ours")));
+  // One that leads nowhere but to itself.
+  symlinkSync("round", join(root, "run/round"));
+  removeRunFolders({ proc, runDir: "/var/run/round/cni", zdsDir: "/var/run/round/zds" });
 });
 
 /** A node's file system as seen through its /proc. */

@@ -1,6 +1,6 @@
 /** The node's folders that hold our sockets: made by the kubelet for the pod, which can't remove them, so its last act has to. */
-import { rmdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readlinkSync, rmdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 
 export interface RunFolders {
   /** The node's /proc as mounted here: through its first process the node's own file system is seen (proc(5), /proc/pid/root). */
@@ -17,9 +17,43 @@ export function removeRunFolders({ proc, runDir, zdsDir }: RunFolders): void {
   const own = dirname(zdsDir) === shared ? [runDir, zdsDir, shared] : [runDir];
   for (const folder of own) {
     try {
-      rmdirSync(join(proc, "1/root", folder));
+      rmdirSync(inside(join(proc, "1/root"), folder));
     } catch {
       // Not empty, not there, or not to be seen from here: an empty folder harms nobody.
     }
   }
 }
+
+/** A link's target counts from `root`, where the kernel would take it from our own (/var/run is a link to /run as a rule). */
+function inside(root: string, path: string): string {
+  let known = "/";
+  let rest = partsOf(path);
+  for (let links = 0; rest.length > 0 && links <= mostLinks;) {
+    const [name = "", ...more] = rest;
+    const target = linkTarget(join(root, known, name));
+    if (target === undefined) {
+      known = resolve(known, name);
+      rest = more;
+    } else {
+      rest = [...partsOf(resolve(known, target)), ...more];
+      known = "/";
+      links += 1;
+    }
+  }
+  return join(root, known, ...rest);
+}
+
+function partsOf(path: string): string[] {
+  return path.split("/").filter((part) => part !== "");
+}
+
+function linkTarget(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** As the kernel has it (path_resolution(7)). */
+const mostLinks = 40;
