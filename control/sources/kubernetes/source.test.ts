@@ -295,6 +295,47 @@ test("where a list of conditions is one value, what others say in the same momen
   });
 });
 
+test("what is in force in place of a broken spec stands in the status, for who comes later, until the spec is mended", async (t) => {
+  const { server, open } = await setUp(t);
+  server.cluster.wholeLists.add(policies);
+  const ref = { kind: "AuthorizationPolicy", namespace: "shop", name: "gate" } as const;
+  const good = { action: "DENY", rules: [{ to: [{ operation: { ports: ["80"] } }] }] };
+  const put = (spec: Json) => {
+    const before = server.cluster.get(policies, "shop/gate");
+    server.cluster.put(policies, { ...policy(), ...before, spec });
+  };
+  const say = (source: KubernetesSource, status: string) =>
+    source.writeStatus(ref, "control", { status: { conditions: [condition("ZtunnelAccepted", status)] } });
+  put(good);
+  const first = await open([{ kind: "AuthorizationPolicy" }]);
+  put({ action: "DENY", rules: [{ to: [{ operation: { ports: ["http"] } }] }] });
+  await until("it is seen to be broken", 5_000, () => (gateOf(first)?.faults.length ?? 0) > 0);
+  assert.equal(await say(first, "False"), undefined);
+  assert.deepEqual((server.cluster.get(policies, "shop/gate")?.["status"] as Json)["inForce"], { spec: good });
+
+  const later = await open([{ kind: "AuthorizationPolicy" }]);
+  assert.deepEqual(gateOf(later)?.spec, gateOf(first)?.spec);
+  assert.equal(gateOf(later)?.faults.length, 1);
+  assert.match(later.problems()[0]?.message ?? "", /the last good version stays in force/);
+
+  put({ action: "ALLOW" });
+  await until("it is seen to be mended", 5_000, () => gateOf(later)?.faults.length === 0);
+  assert.equal(gateOf(later)?.spec.action, "ALLOW", "a good spec counts, whatever the status says");
+  assert.equal(await say(later, "True"), undefined);
+  assert.equal("inForce" in (server.cluster.get(policies, "shop/gate")?.["status"] as Json), false);
+});
+
+test("a status that holds nothing good vouches for nothing", async (t) => {
+  const { server, open } = await setUp(t);
+  const spec = { action: "DENY", rules: [{ to: [{ operation: { ports: ["http"] } }] }] };
+  for (const inForce of [undefined, "ALLOW", { spec: "ALLOW" }, { spec }, {}]) {
+    server.cluster.put(policies, { ...policy(), spec, status: { inForce } });
+    const source = await open([{ kind: "AuthorizationPolicy" }]);
+    assert.equal(gateOf(source)?.spec.rules, "unusable", JSON.stringify(inForce));
+    source.close();
+  }
+});
+
 test("a write that the server is too busy for is tried again, and one without the right is not", async (t) => {
   const { server, open } = await setUp(t);
   server.cluster.put(pods, pod("a"));
@@ -339,6 +380,10 @@ function policy(): Json {
 
 function condition(type: string, status: string): Json {
   return { type, status, reason: "Some", message: "words", lastTransitionTime: "2030-01-01T00:00:00Z" };
+}
+
+function gateOf(source: KubernetesSource) {
+  return source.list().get("AuthorizationPolicy", "shop", "gate");
 }
 
 function names(source: KubernetesSource): string[] {

@@ -72,6 +72,7 @@ export class KubernetesSource implements Source {
       clock,
       random,
       object: (ref) => this.#objects.get(ref),
+      specInForce: (ref) => this.#objects.specInForce(ref),
       onWritten: (ref, object) => this.#written(ref, object),
     });
     for (const { reflector } of this.#watched) reflector.start();

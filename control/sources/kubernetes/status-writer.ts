@@ -13,6 +13,7 @@ import type { KubernetesClient } from "./client.ts";
 import { explainKubeError, isConflict, isNotFound, KubeError, retryAfterOf, statusOf } from "./errors.ts";
 import { apiVersionOf, objectPath } from "./paths.ts";
 import { identityOf, type RawObject } from "./raw-object.ts";
+import { statusWith } from "./spec-in-force.ts";
 import { objectText } from "./typed-objects.ts";
 
 export interface StatusWriterModules {
@@ -20,6 +21,8 @@ export interface StatusWriterModules {
   readonly clock: Clock;
   readonly random: Random;
   readonly object: (ref: ObjectRef) => KubeObject | undefined;
+  /** The spec that counts for an object whose newest one is broken; it goes into the status with the conditions that say so. */
+  readonly specInForce: (ref: ObjectRef) => unknown;
   /** Takes the server's answer: the object as it is now. */
   readonly onWritten: (ref: ObjectRef, object: RawObject) => void;
 }
@@ -141,12 +144,13 @@ export class StatusWriter {
     owned: readonly string[] | undefined,
     object: KubeObject | undefined,
   ): Promise<KubeError | undefined> {
-    const { conditions, ...others } = status;
+    const { conditions, ...rest } = status;
     const said = Array.isArray(conditions) ? (conditions as Condition[]) : undefined;
     const own = said?.filter(({ type }) => owned?.includes(type) ?? true);
     const standing = object === undefined ? [] : conditionsOf(object);
     const standingOwn = standing.filter(({ type }) => owned?.includes(type) ?? true);
-    if (own !== undefined && Object.keys(others).length === 0 && sayTheSame(own, standingOwn)) return undefined;
+    if (own !== undefined && Object.keys(rest).length === 0 && sayTheSame(own, standingOwn)) return undefined;
+    const others = { ...rest, ...statusWith(ref.kind, this.#modules.specInForce(ref)) };
     if (own === undefined) return this.#apply(ref, writer, { uid }, others);
     if (!wholeLists.has(ref.kind) || standingOwn.length === standing.length)
       return this.#apply(ref, writer, { uid }, own.length === 0 ? others : { ...others, conditions: own });

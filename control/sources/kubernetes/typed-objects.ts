@@ -11,6 +11,7 @@ import { fieldPath, type ObjectDelta, type ObjectRef, type Snapshot, type Source
 import { apiVersionOf } from "./paths.ts";
 import { identityOf, type RawObject } from "./raw-object.ts";
 import type { RawDelta } from "./reflector-core.ts";
+import { specIn } from "./spec-in-force.ts";
 
 /** The spec of an object's newest good version. */
 interface GoodSpec {
@@ -44,6 +45,15 @@ export class TypedObjects {
 
   get({ kind, namespace, name }: ObjectRef): KubeObject | undefined {
     return this.#tables.get(kind, namespace, name);
+  }
+
+  /** The last good spec of an object whose newest one is broken, as it was written; undefined for all others. */
+  specInForce({ kind, namespace, name }: ObjectRef): unknown {
+    const object = this.#tables.get(kind, namespace, name);
+    const good = this.#goodSpecs.get(`${kind}/${namespace}/${name}`);
+    return good === undefined || object === undefined || object.faults.length === 0 || good.uid !== object.metadata.uid
+      ? undefined
+      : good.spec;
   }
 
   snapshot(): Snapshot {
@@ -101,9 +111,18 @@ export class TypedObjects {
     if (!customKinds.has(kind)) return standing;
     const good = this.#goodSpecs.get(id);
     // A namesake that was deleted long ago vouches for nobody.
-    if (good?.uid !== uid) return undefined;
+    if (good?.uid !== uid) return this.#keptByStatus(kind, id, uid, document);
     const parsed = parseObject({ ...document, spec: good.spec });
     return parsed.result === "object" ? parsed.object : standing;
+  }
+
+  /** For who wasn't there when it was good. */
+  #keptByStatus(kind: Kind, id: string, uid: string, document: RawObject): KubeObject | undefined {
+    const spec = specIn(kind, document);
+    const parsed = spec === undefined ? undefined : parseObject({ ...document, spec });
+    if (parsed?.result !== "object") return undefined;
+    this.#goodSpecs.set(id, { uid, spec });
+    return parsed.object;
   }
 
   #current(kind: Kind, key: string): KubeObject | undefined {

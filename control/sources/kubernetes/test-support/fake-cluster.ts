@@ -125,7 +125,7 @@ export class FakeCluster {
     return this.#change(collection, before, merge(before, patch) as FakeObject);
   }
 
-  /** Server-side apply of `status`, conditions by type or as a whole list. Others' conditions stay unless forced. */
+  /** Server-side apply of `status`, conditions by type or as a whole list, other fields each whole. Others' conditions stay unless forced. */
   apply(collection: Collection, key: string, patch: Json, manager: string): FakeObject | Refusal {
     const before = this.get(collection, key);
     if (before === undefined) return new Refusal(404, "NotFound", `${key} not found`);
@@ -143,9 +143,15 @@ export class FakeCluster {
     const next = [...kept.filter(({ type }) => !types.includes(String(type))), ...(said ?? [])];
     if (said === undefined) delete owners[manager];
     else owners[manager] = types;
-    after["status"] = { ...(isRecord(after["status"]) ? after["status"] : {}), ...status, conditions: next };
+    const fields = fieldsOf(after);
+    const others = { ...(isRecord(after["status"]) ? after["status"] : {}) };
+    for (const name of fields[manager] ?? []) delete others[name];
+    fields[manager] = Object.keys(status).filter((name) => name !== "conditions");
+    after["status"] = { ...others, ...status, conditions: next };
     if (next.length === 0) delete (after["status"] as Json)["conditions"];
-    after.metadata["managedFields"] = Object.entries(owners).map(([name, owned]) => ({ manager: name, owned }));
+    after.metadata["managedFields"] = [...new Set([...Object.keys(owners), ...Object.keys(fields)])]
+      .filter((name) => name in owners || (fields[name] ?? []).length > 0)
+      .map((name) => ({ manager: name, owned: owners[name] ?? [], fields: fields[name] ?? [] }));
     return this.#change(collection, before, after);
   }
 
@@ -188,6 +194,13 @@ function ownersOf(object: FakeObject): Record<string, string[]> {
   const fields = object.metadata["managedFields"];
   const entries = Array.isArray(fields) ? (fields as { manager: string; owned: string[] }[]) : [];
   return Object.fromEntries(entries.map(({ manager, owned }) => [manager, owned]));
+}
+
+/** Names of fields of `status`, besides conditions. */
+function fieldsOf(object: FakeObject): Record<string, string[]> {
+  const entries = object.metadata["managedFields"];
+  const known = Array.isArray(entries) ? (entries as { manager: string; fields?: string[] }[]) : [];
+  return Object.fromEntries(known.map(({ manager, fields }) => [manager, fields ?? []]));
 }
 
 function conditionsOf(object: FakeObject): Json[] {
