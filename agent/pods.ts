@@ -182,9 +182,11 @@ export class Pods {
     return [...rows, ...leaving.map(({ pod: { uid, info } }): PodRow => ({ uid, info, state: "Leaving" }))];
   }
 
-  /** Uids of pods that have no listeners. */
+  /** Uids of pods that have no listeners, or inherited ones that nothing is accepted from yet. */
   pending(): string[] {
-    return [...this.#pods.values()].filter(({ state }) => state.phase === "pending").map(({ uid }) => uid);
+    const isPending = ({ state, inherited }: Pod): boolean =>
+      state.phase === "pending" || (state.phase === "opening" && inherited > 0);
+    return [...this.#pods.values()].filter(isPending).map(({ uid }) => uid);
   }
 
   /** The sockets of a pod, or of all. They stay this object's. */
@@ -284,6 +286,8 @@ export class Pods {
       const missing = podPorts.filter((port) => found.get(port) === undefined);
       this.#modules.store?.put(uid, missing);
       for (const [worker, copy] of copies) this.#modules.serve(worker, copy);
+      // They listen already, whoever accepts: the node daemon need not wait until that is us.
+      if (pod.inherited > 0) settle(undefined);
     });
   }
 
@@ -359,7 +363,7 @@ function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxErr
   }
   const [outbound = -1, plaintext = -1, hbone = -1] = copies;
   const { uid, info, netns, transparent } = pod;
-  return { uid, info, netns, transparent, descriptors: { outbound, plaintext, hbone } };
+  return { uid, info, netns, transparent, inherited: pod.inherited > 0, descriptors: { outbound, plaintext, hbone } };
 }
 
 function closeListeners({ outbound, plaintext, hbone }: PodDescriptors): void {

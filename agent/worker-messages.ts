@@ -45,6 +45,8 @@ export interface PodDelivery {
   readonly descriptors: PodDescriptors;
   /** The listeners are transparent: applications can be connected to from their clients' addresses. */
   readonly transparent: boolean;
+  /** Another agent may be accepting from the same sockets: nothing is taken from it before it can be served here. */
+  readonly inherited: boolean;
 }
 
 /** What one worker holds at a moment. */

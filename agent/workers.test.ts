@@ -104,6 +104,7 @@ function delivery(uid: string): PodDelivery {
     info: { name: "web", namespace: "shop", serviceAccount: "web" },
     netns: undefined,
     transparent: false,
+    inherited: false,
     descriptors: { outbound: copy(15_001), plaintext: copy(15_006), hbone: copy(15_008) },
   };
 }

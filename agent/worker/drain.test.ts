@@ -153,3 +153,19 @@ function echo(socket: Socket, text: string): Promise<string> {
     socket.write(text);
   });
 }
+
+test("sockets taken over are accepted from only when the pod's certificate is there", { skip }, async () => {
+  mesh.apply({ workloads: [pod("default/carol", "10.99.0.4")] });
+  const carol = await mesh.serve("default/carol", "10.99.0.4", "none", { inherited: true });
+  const isServing = (): boolean =>
+    mesh.messages.some((message) => message.kind === "pod-serving" && message.uid === carol.uid);
+  await until("the certificate is asked for", 5_000, () =>
+    mesh.messages.some(({ kind }) => kind === "certificate-wanted"),
+  );
+  const waiting = carol.connectOut({ address: "10.99.0.3", port: app.port });
+  await new Promise((resolve) => waiting.once("connect", resolve));
+  assert.equal(isServing(), false);
+  mesh.certifyPod("default/carol");
+  await until("it is served", 5_000, isServing);
+  assert.equal(await echo(waiting, "hello"), "hello");
+});

@@ -1,4 +1,5 @@
 /** One pod as one worker serves it: its listeners, its tunnels both ways, its connections, and its going. */
+import type { Socket } from "node:net";
 import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identity.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { PodInfo } from "../../core/protocol/zds/messages.ts";
@@ -56,14 +57,15 @@ export class ServedPod {
       onRefused: (error, remote) => this.#tunnelRefused(error, remote),
       onGone,
     });
-    this.#listeners = new Listeners(delivery.descriptors, {
-      outbound: (socket) => this.#guard(handleOutbound(context, this, socket)),
-      plaintext: (socket) => this.#guard(handleInboundPlaintext(context, this, socket)),
-      hbone: (socket) => {
+    const handlers = {
+      outbound: (socket: Socket) => this.#guard(handleOutbound(context, this, socket)),
+      plaintext: (socket: Socket) => this.#guard(handleInboundPlaintext(context, this, socket)),
+      hbone: (socket: Socket) => {
         this.#server.accept(socket);
         this.#seekIdentity();
       },
-    });
+    };
+    this.#listeners = new Listeners(delivery.descriptors, handlers, delivery.inherited ? this.#able() : undefined);
   }
 
   /** Settles when all three listen. */
@@ -148,6 +150,13 @@ export class ServedPod {
   #isHurried = false;
   #endLinger: (() => void) | undefined;
 
+  /** Settles when connections can be served: the pod is known and its certificate is there. Not for ever: a reason is better than silence. */
+  async #able(): Promise<void> {
+    const { mesh, certificates, settings } = this.#context;
+    const workload = await mesh.waitForWorkload(this.info, handOverMs);
+    if (workload !== undefined) await certificates.wait(this.identityOf(workload), settings.workloadDeadlineMs);
+  }
+
   /** Sees to it that somebody brings the certificate that a handshake waits for. */
   #seekIdentity(): void {
     if (this.#uri !== undefined || this.#awaitsIdentity) return;
@@ -197,3 +206,6 @@ export class ServedPod {
     this.#onPodGone();
   }
 }
+
+/** How long an agent that was started without its control plane leaves inherited sockets to its predecessor. */
+const handOverMs = 30_000;

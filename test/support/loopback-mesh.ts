@@ -110,13 +110,16 @@ export class LoopbackMesh {
   }
 
   /** Serves `namespace/name` (its account is its name) at an address of 10.99.0.0/16. */
-  async serve(path: string, address: string, identity?: TlsIdentity | "none"): Promise<LoopbackPod> {
+  async serve(
+    path: string,
+    address: string,
+    identity?: TlsIdentity | "none",
+    { inherited = false } = {},
+  ): Promise<LoopbackPod> {
     const [namespace = "", name = ""] = path.split("/");
     const uid = `uid-${name}`;
-    if (identity !== "none") {
-      const leaf = identity ?? testIdentity(root, { trustDomain: "cluster.local", namespace, serviceAccount: name });
-      this.certify(leaf);
-    }
+    if (identity === undefined) this.certifyPod(path);
+    else if (identity !== "none") this.certify(identity);
     const [outbound, plaintext, hbone] = [listenOn(address), listenOn(address), listenOn(address)];
     this.#hbonePorts.set(`${address}:15008`, hbone.port);
     this.send({
@@ -126,12 +129,15 @@ export class LoopbackMesh {
         info: { namespace, name, serviceAccount: name },
         netns: this.#addresses.push(address) - 1,
         transparent: true,
+        inherited,
         descriptors: { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd },
       },
     });
-    await until(`${path} is served`, 5_000, () =>
-      this.messages.some((message) => message.kind === "pod-serving" && message.uid === uid),
-    );
+    // What is inherited is served when it can be, not before.
+    if (!inherited)
+      await until(`${path} is served`, 5_000, () =>
+        this.messages.some((message) => message.kind === "pod-serving" && message.uid === uid),
+      );
     this.#closers.push(() => this.send({ kind: "leave", uid, lingerMs: 0 }));
     return {
       uid,
@@ -140,6 +146,12 @@ export class LoopbackMesh {
       connectOut: (target) => this.#captured(address, outbound.port, target, address),
       connectIn: (target) => this.#captured(address, plaintext.port, target, "10.99.0.9"),
     };
+  }
+
+  /** Of the pod's own account. */
+  certifyPod(path: string): void {
+    const [namespace = "", name = ""] = path.split("/");
+    this.certify(testIdentity(root, { trustDomain: "cluster.local", namespace, serviceAccount: name }));
   }
 
   certify(leaf: TlsIdentity): void {

@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { connect, createServer, type Socket } from "node:net";
+import { once } from "node:events";
+import { readlinkSync } from "node:fs";
+import { test } from "node:test";
+import { LinuxError } from "../../core/linux/errno.ts";
+import { duplicateDescriptor, listenTcp } from "../../core/linux/sockets.ts";
+import { Listeners } from "./listeners.ts";
+
+/** A listening socket on a port of its own, and the port. */
+async function socketOf(): Promise<{ fd: number; port: number }> {
+  const finder = createServer().listen(0, "127.0.0.1");
+  await once(finder, "listening");
+  const { port } = finder.address() as { port: number };
+  await new Promise((resolve) => finder.close(resolve));
+  const listened = listenTcp({ address: "127.0.0.1", port });
+  assert.ok(!(listened instanceof LinuxError));
+  return { fd: listened.fd, port };
+}
+
+function copyOf(fd: number): number {
+  const copy = duplicateDescriptor(fd);
+  assert.ok(!(copy instanceof LinuxError));
+  return copy;
+}
+
+test("sockets that are held leave every connection to whoever else accepts, and take part once they are opened", async () => {
+  const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
+  const { promise: opening, resolve: open } = Promise.withResolvers<void>();
+  const ours: Socket[] = [];
+  const accepted = (socket: Socket): void => void ours.push(socket);
+  const predecessor = createServer((socket) => socket.end("predecessor")).listen({ fd: copyOf(outbound.fd) });
+  await once(predecessor, "listening");
+  const listeners = new Listeners(
+    { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd },
+    { outbound: accepted, plaintext: accepted, hbone: accepted },
+    opening,
+  );
+  for (let round = 0; round < 50; round++) {
+    const [answer] = (await once(connect(outbound.port, "127.0.0.1"), "data")) as [Buffer];
+    assert.equal(String(answer), "predecessor");
+  }
+  assert.equal(ours.length, 0);
+  // It connects all the same: the kernel keeps it.
+  const waiting = connect(hbone.port, "127.0.0.1");
+  await once(waiting, "connect");
+  predecessor.close();
+  open();
+  await listeners.listening;
+  const ends = [waiting, connect(outbound.port, "127.0.0.1")];
+  while (ours.length < 2) await new Promise((resolve) => setImmediate(resolve));
+  await listeners.closeCaptures();
+  await listeners.closeHbone();
+  for (const socket of [...ours, ...ends]) socket.destroy();
+});
+
+test("sockets that were never opened are closed, and opening comes too late", async () => {
+  const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
+  const { promise: opening, resolve: open } = Promise.withResolvers<void>();
+  const descriptors = { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd };
+  const nobody = (): void => assert.fail("nothing may be accepted");
+  const listeners = new Listeners(descriptors, { outbound: nobody, plaintext: nobody, hbone: nobody }, opening);
+  await listeners.closeCaptures();
+  await listeners.closeHbone();
+  open();
+  await listeners.listening;
+  for (const fd of Object.values(descriptors)) assert.throws(() => readlinkSync(`/proc/self/fd/${fd}`));
+  for (const { port } of [outbound, plaintext, hbone]) {
+    const [error] = (await once(connect(port, "127.0.0.1"), "error")) as [NodeJS.ErrnoException];
+    assert.equal(error.code, "ECONNREFUSED");
+  }
+});
