@@ -2,6 +2,7 @@
  *  The kernel is asked, not the agent, so the answer holds for an agent that died, or never heard of the pod's leaving. */
 import { networkInterfaces } from "node:os";
 import { canonicalIp, isLoopback } from "../../core/base/ip.ts";
+import { destroySocket } from "../../core/linux/destroy-socket.ts";
 import { inNamespace } from "../../core/linux/namespace.ts";
 import { tcpSockets, type TcpSocket } from "../../core/linux/procfs.ts";
 import { ports } from "./rules.ts";
@@ -22,19 +23,29 @@ export function heldSockets(netns: number, podAddresses: readonly string[]): Hel
   return countHeld(tcpSockets(netns), own);
 }
 
+/**
+ * Ends what still hangs on the rules while these can bring the application a reset: without them it would wait in vain for
+ * answers. A kernel that can't be told so leaves it to that.
+ */
+export function cutHeldSockets(netns: number): void {
+  const own = new Set(interfaceAddresses(netns));
+  for (const socket of tcpSockets(netns)) if (isHeldConnection(socket, own)) destroySocket(netns, socket);
+}
+
 /** @param own canonical addresses of the pod. */
 export function countHeld(sockets: readonly TcpSocket[], own: ReadonlySet<string>): HeldSockets {
   let connections = 0;
   let listeners = 0;
-  for (const { local, state } of sockets) {
-    const isAgents = agentPorts.has(local.port);
-    if (state === "listen") {
-      if (isAgents) listeners += 1;
-    } else if (!ended.has(state) && (isAgents || isForeign(local.address, own))) {
-      connections += 1;
-    }
+  for (const socket of sockets) {
+    if (socket.state === "listen" && agentPorts.has(socket.local.port)) listeners += 1;
+    if (isHeldConnection(socket, own)) connections += 1;
   }
   return { connections, listeners };
+}
+
+function isHeldConnection({ local, state }: TcpSocket, own: ReadonlySet<string>): boolean {
+  if (state === "listen" || ended.has(state)) return false;
+  return agentPorts.has(local.port) || isForeign(local.address, own);
 }
 
 /** Bound to an address the pod doesn't have: a connection the agent made to the application in its client's name. */

@@ -8,7 +8,7 @@ import { applyTransaction } from "../../core/linux/nftables/apply.ts";
 import { hasIpv6 } from "../../core/linux/procfs.ts";
 import { closeDescriptor, duplicateDescriptor } from "../../core/linux/sockets.ts";
 import type { CaptureOptions } from "./capture-annotations.ts";
-import { heldSockets, type HeldSockets } from "./captured-connections.ts";
+import { cutHeldSockets, heldSockets, type HeldSockets } from "./captured-connections.ts";
 import type { KernelTruth } from "./enrolment.ts";
 import { CniError } from "./errors.ts";
 import { readDrift, readTruth } from "./kernel-truth.ts";
@@ -64,6 +64,7 @@ export class NamespaceKernel implements PodKernel {
 
   async remove(uid: string): Promise<CniError | undefined> {
     const removed = await this.#inside(uid, "remove", async (netns) => {
+      cutHeldSockets(netns);
       const failure = (await applyTransaction(netns, removeRules())) ?? (await removeRouting(netns));
       // Enrolled anew, a connection that runs by then must not inherit what such an entry says. A kernel that can't be told
       // so lets them expire, within two minutes.

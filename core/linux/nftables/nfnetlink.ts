@@ -37,19 +37,25 @@ export function netlinkMessage(
   return message;
 }
 
-/** Sends one buffer of messages and collects answers until there are no more. */
-export function exchange(netns: number | undefined, request: Uint8Array): Answer[] | LinuxError {
-  const fd = inNamespaceOf(netns, () =>
-    libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER),
-  );
+/**
+ * Sends one buffer of messages and collects answers until there are no more.
+ * @param protocol another part of the kernel that answers in the same manner.
+ */
+export function exchange(
+  netns: number | undefined,
+  request: Uint8Array,
+  protocol: number = NETLINK_NETFILTER,
+): Answer[] | LinuxError {
+  const on = protocol === NETLINK_NETFILTER ? "NETLINK_NETFILTER" : `netlink ${protocol}`;
+  const fd = inNamespaceOf(netns, () => libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
   // EPROTONOSUPPORT: a kernel without netfilter's netlink.
-  if (fd < 0) return lastError("socket", "NETLINK_NETFILTER");
+  if (fd < 0) return lastError("socket", on);
   try {
     // Answers need not repeat the request, and may come with words. Old kernels can't: no matter.
     libc.setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, one, 4);
     libc.setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, one, 4);
-    if (libc.send(fd, request, request.length, 0) < 0) return lastError("send", "NETLINK_NETFILTER");
-    return receiveAll(fd);
+    if (libc.send(fd, request, request.length, 0) < 0) return lastError("send", on);
+    return receiveAll(fd, on);
   } finally {
     libc.close(fd);
   }
@@ -67,12 +73,12 @@ export function verdictError(call: string, verdict: Verdict, on: string): LinuxE
   return syscallError(call, verdict.errno, verdict.text === "" ? on : `${on}: ${verdict.text}`);
 }
 
-function receiveAll(fd: number): Answer[] | LinuxError {
+function receiveAll(fd: number, on: string): Answer[] | LinuxError {
   const answers: Answer[] = [];
   for (;;) {
     const length = libc.recv(fd, inbox, inbox.length, 0);
     if (length < 0) {
-      const failure = lastError("recv", "NETLINK_NETFILTER");
+      const failure = lastError("recv", on);
       return failure.errno === "EAGAIN" ? answers : failure;
     }
     if (length === 0) return answers;
