@@ -27,6 +27,22 @@ test("the first replica leads, the second waits, and takes over when the first g
   assert.equal(world.spec()["leaseTransitions"], 1);
 });
 
+test("a replica that is closed while it takes the lease does not keep it", async () => {
+  const holders: unknown[] = [];
+  for (let turns = 0; turns < 12; turns++) {
+    const world = new World();
+    const { election, calls } = world.replica("a");
+    election.start();
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    await election.close();
+    const holder = world.cluster.get(leases, "ambient-system/control") && world.spec()["holderIdentity"];
+    assert.ok(holder === undefined || holder === "", `${turns} turns: ${String(holder)}`);
+    assert.equal(calls.length % 2, 0);
+    holders.push(holder);
+  }
+  assert.ok(holders.includes(""), "some had taken it");
+});
+
 test("a leader that is cut off stops before anybody else may start", async () => {
   const world = new World();
   const [first, second] = [world.replica("a"), world.replica("b")];

@@ -60,6 +60,7 @@ export class LeaderElection {
   #seen: { readonly lease: Lease; readonly sinceMs: number } | undefined;
   #round: Promise<void> = Promise.resolve();
   #lastError = "";
+  #isClosing = false;
 
   constructor(options: LeaderOptions) {
     this.#options = { clock: systemClock, random: systemRandom, timing: defaultTiming, ...options };
@@ -81,12 +82,15 @@ export class LeaderElection {
   /** Stops leading, and gives the lease up so that another replica needs not wait for its end. */
   async close(): Promise<void> {
     this.#cancelRetry?.();
-    const led = this.#leadsUntilMs !== undefined;
+    this.#isClosing = true;
     this.#stop("closing");
-    this.#closing.abort();
+    // A write that is under way is waited for: cut off, it may still make us the leader, whom nobody could replace for long.
+    const cancelPatience = this.#options.clock.after(closingPatienceMs, () => this.#closing.abort());
     await this.#round;
+    cancelPatience();
+    this.#closing.abort();
     const lease = this.#seen?.lease;
-    if (!led || lease === undefined || lease.spec?.holderIdentity !== this.#options.identity) return;
+    if (lease?.spec?.holderIdentity !== this.#options.identity) return;
     const now = microTime(this.#options.clock.wallMs());
     const spec = { ...lease.spec, holderIdentity: "", leaseDurationSeconds: 1, renewTime: now, acquireTime: now };
     await this.#options.client.replace(this.#path(), { ...lease, spec }, { timeoutMs: 2_000 });
@@ -96,7 +100,7 @@ export class LeaderElection {
     const { clock, random, timing } = this.#options;
     const startedMs = clock.nowMs();
     this.#round = this.#acquireOrRenew(startedMs).then(() => {
-      if (this.#closing.signal.aborted) return;
+      if (this.#isClosing) return;
       const delayMs = timing.retryMs * (1 + 0.2 * random());
       this.#cancelRetry = clock.after(delayMs, () => this.#attempt());
     });
@@ -107,7 +111,10 @@ export class LeaderElection {
     // The leader alone writes: no need to read first.
     const isOurs = this.#leadsUntilMs !== undefined && held?.spec?.holderIdentity === this.#options.identity;
     const written = isOurs ? await this.#replace(held) : await this.#tryAcquire();
-    if (this.#closing.signal.aborted) return;
+    if (this.#isClosing) {
+      if (written !== undefined && !(written instanceof KubeError)) this.#observe(written);
+      return;
+    }
     if (written === undefined) return this.#stop("another replica holds the lease");
     if (written instanceof KubeError) {
       // Somebody else wrote, or our own write was seen though its answer was lost: the next round looks.
@@ -125,6 +132,7 @@ export class LeaderElection {
     const { client, clock, namespace, name, identity, timing } = this.#options;
     const options = { signal: this.#closing.signal, timeoutMs: timing.renewDeadlineMs / 2 };
     const current = await client.get<Lease>(this.#path(), options);
+    if (this.#isClosing) return undefined;
     if (isNotFound(current)) {
       const body = { metadata: { namespace, name } };
       return client.create<Lease>(collectionPath("Lease", namespace), this.#filled(body), options);
@@ -207,3 +215,6 @@ export class LeaderElection {
     return objectPath("Lease", this.#options.namespace, this.#options.name);
   }
 }
+
+/** How long a write that is under way may hold up the end. */
+const closingPatienceMs = 2_000;
