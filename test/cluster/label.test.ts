@@ -1,8 +1,8 @@
 /** Install, label, talk: the product's promise, on a real cluster. */
 import assert from "node:assert/strict";
-import { before, describe, it } from "node:test";
+import { after, before, describe, it } from "node:test";
 import { Unavailable, type Cluster } from "./cluster.ts";
-import { ambient, meshedCluster, namespace } from "./mesh/install.ts";
+import { ambient, meshedCluster, namespace, remove } from "./mesh/install.ts";
 import { watchLink } from "./mesh/link.ts";
 import { apply, ask, client, ready, server } from "./mesh/workloads.ts";
 import { until } from "../support/until.ts";
@@ -28,6 +28,8 @@ describe("a labelled namespace with a Deployment on each of two nodes", { skip }
     ]);
     await Promise.all([ready(mesh, "shop"), ready(mesh, "plain")]);
   });
+
+  after(() => remove(mesh, "shop", "plain"));
 
   it("has pods that are Ready by their real TCP, HTTP and exec probes, captured and without a restart", async () => {
     const { items } = await mesh.get<PodList>(["pods", "-n", "shop"]);

@@ -8,13 +8,15 @@ export interface ServerOptions {
   /** Text that every answer carries, to be looked for on links. */
   readonly marker?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** One replica a node. */
+  readonly spread?: boolean;
   /** Seconds the application goes on serving after SIGTERM; 0: it ends at once. */
   readonly drainSeconds?: number;
 }
 
 /** A Deployment with its ServiceAccount and its Service: HTTP on 8080 (Service port 80), echo on 9000, and all three kinds of probes. */
 export function server(options: ServerOptions): object[] {
-  const { name, node, replicas = 1, marker = "", labels = {}, drainSeconds = 0 } = options;
+  const { name, node, replicas = 1, marker = "", labels = {}, drainSeconds = 0, spread = false } = options;
   const every = { periodSeconds: 1, failureThreshold: 3, timeoutSeconds: 2 };
   const container = {
     name: "app",
@@ -40,7 +42,10 @@ export function server(options: ServerOptions): object[] {
         strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
         template: {
           metadata: { labels: { app: name, ...labels } },
-          spec: podSpec(name, node, container),
+          spec: {
+            ...podSpec(name, node, container),
+            ...(spread ? { topologySpreadConstraints: [oneANode(name)] } : {}),
+          },
         },
       },
     },
@@ -67,18 +72,19 @@ export function client(name: string, node?: string, labels: Readonly<Record<stri
   ];
 }
 
-/** One pod under a service account of its own name. */
+/** One pod, under the service account of its own name unless another is named. */
 export function pod(
   name: string,
   container: object,
   node?: string,
   labels: Readonly<Record<string, string>> = {},
+  account = name,
 ): object {
   return {
     apiVersion: "v1",
     kind: "Pod",
     metadata: { name, labels: { app: name, ...labels } },
-    spec: podSpec(name, node, container),
+    spec: podSpec(account, node, container),
   };
 }
 
@@ -114,8 +120,18 @@ export interface Asked {
   readonly body?: { readonly pod: string; readonly peer: string; readonly marker: string };
 }
 
-function serviceAccount(name: string): object {
+export function serviceAccount(name: string): object {
   return { apiVersion: "v1", kind: "ServiceAccount", metadata: { name } };
+}
+
+function oneANode(name: string): object {
+  return {
+    maxSkew: 1,
+    topologyKey: "kubernetes.io/hostname",
+    whenUnsatisfiable: "ScheduleAnyway",
+    labelSelector: { matchLabels: { app: name } },
+    matchLabelKeys: ["pod-template-hash"],
+  };
 }
 
 function podSpec(serviceAccountName: string, node: string | undefined, container: object): object {
