@@ -106,7 +106,7 @@ async function reboot(cluster: Cluster, name: string | undefined): Promise<numbe
   return 0;
 }
 
-async function check(cluster: Cluster): Promise<number> {
+async function check(): Promise<number> {
   const { check: checks } = await import("./check.ts");
-  return checks(cluster);
+  return checks();
 }
