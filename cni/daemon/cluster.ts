@@ -147,6 +147,7 @@ class ClusterRun {
   /** @returns the exit code. */
   async end(signal: NodeJS.Signals): Promise<number> {
     this.#isEnding = true;
+    const wasReleased = this.#release.begun;
     const isRemoved = await this.#isRemoved();
     this.#log.info({ signal, isRemoved }, isRemoved ? "ending for good" : "ending; captured pods stay captured");
     if (isRemoved || this.#release.begun) {
@@ -155,7 +156,9 @@ class ClusterRun {
     }
     await this.#close();
     const { host, runDir, zds } = this.#config.daemon;
-    if (isRemoved && host !== undefined) removeRunFolders({ proc: host.proc, runDir, zdsDir: dirname(zds) });
+    // With the DaemonSet alone gone, agents run on: they would not see a folder of the same name that is made later.
+    if (wasReleased && isRemoved && host !== undefined)
+      removeRunFolders({ proc: host.proc, runDir, zdsDir: dirname(zds) });
     return 0;
   }
 
