@@ -9,7 +9,14 @@ export interface Meta {
   readonly resourceVersion?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
-  readonly managedFields?: readonly { readonly manager?: string; readonly subresource?: string }[];
+  readonly managedFields?: readonly ManagedFields[];
+}
+
+/** What a field manager owns of an object. */
+export interface ManagedFields {
+  readonly manager?: string;
+  readonly subresource?: string;
+  readonly fieldsV1?: { readonly "f:status"?: Readonly<Record<string, object>> };
 }
 
 export interface StoredObject {

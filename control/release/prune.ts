@@ -1,5 +1,5 @@
 /** Deletes what control wrote and no chart knows of: the root in every namespace, its own Lease and Secret, statuses. */
-import { isConflict, isNotFound, KubeError } from "../sources/kubernetes/errors.ts";
+import { isConflict, isNotFound, KubeError, statusOf } from "../sources/kubernetes/errors.ts";
 import { apiVersionOf, collectionPath, objectPath } from "../sources/kubernetes/paths.ts";
 import { controlName } from "./names.ts";
 import { listAll, type ReleaseClient, type StoredObject } from "./objects.ts";
@@ -57,7 +57,9 @@ async function clearStatuses(client: ReleaseClient, kind: KindWithStatus, attemp
     const body = withoutOurs(kind, object);
     if (body === undefined) continue;
     const path = objectPath(kind, namespace, name, "status");
-    const answer = await client.patch(path, body, "apply", { fieldManager: controlName, force: true });
+    let answer = await client.patch(path, body, "apply", { fieldManager: controlName, force: true });
+    if (answer instanceof KubeError && statusOf(answer) === 422)
+      answer = await client.patch(path, emptied(object), "merge", { fieldManager: controlName });
     if (isConflict(answer)) conflict = answer;
     else if (answer instanceof KubeError && !isNotFound(answer)) return answer;
     else cleared += 1;
@@ -80,6 +82,18 @@ function withoutOurs(kind: KindWithStatus, { metadata, status }: ObjectWithStatu
   if (kind === "Service" || theirs.length === 0) return nothing;
   if (theirs.length === conditions.length) return undefined;
   return { ...nothing, metadata: { name, namespace, resourceVersion }, status: { conditions: theirs } };
+}
+
+/**
+ * Where somebody else has written a status and nothing of it is left, applying nothing would leave `status: null`, which
+ * schemas refuse. What is ours is named and deleted instead, and our name goes with it.
+ */
+function emptied({ metadata }: ObjectWithStatus): object {
+  const { resourceVersion, managedFields = [] } = metadata;
+  const ours = managedFields.filter(({ manager }) => manager === controlName);
+  const fields = ours.flatMap(({ fieldsV1 }) => Object.keys(fieldsV1?.["f:status"] ?? {}));
+  const deletions = fields.filter((field) => field.startsWith("f:")).map((field) => [field.slice("f:".length), null]);
+  return { metadata: { resourceVersion }, status: Object.fromEntries(deletions) as object };
 }
 
 interface ObjectWithStatus extends StoredObject {

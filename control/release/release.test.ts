@@ -110,6 +110,22 @@ test("what others said of a policy stays, and whoever says it at the same moment
   }
 });
 
+test("where applying nothing would leave a status that its schema refuses, our fields are deleted by name", async () => {
+  const api = new FakeApi();
+  const fieldsV1 = { "f:status": { ".": {}, "f:conditions": {}, "f:inForce": {} } };
+  const managedFields = [
+    { manager: "ambientd-control", subresource: "status", fieldsV1 },
+    { manager: "pilot-discovery", subresource: "status", fieldsV1: { "f:status": {} } },
+  ];
+  const metadata = { name: "moved", namespace: "shop", resourceVersion: "7", managedFields };
+  api.policies = [{ metadata, status: { conditions: [{ type: "ZtunnelAccepted", status: "True" }] } }];
+  api.statusFailures.push(invalidStatus);
+  const outcome = await run(api);
+  assert.ok(outcome.kind === "released");
+  assert.ok(outcome.deleted.includes("our status of 1 AuthorizationPolicy"));
+  assert.deepEqual(api.merged, [{ metadata: { resourceVersion: "7" }, status: { conditions: null, inForce: null } }]);
+});
+
 test("a root that isn't ours stays, and ours if that is wanted", async () => {
   const foreign = new FakeApi();
   foreign.secretLabels = { app: "istiod" };
@@ -220,6 +236,8 @@ class FakeApi implements ReleaseClient {
   /** The same, for statuses only. */
   readonly statusFailures: KubeError[] = [];
   readonly applied: unknown[] = [];
+  /** Statuses that were patched in another way. */
+  readonly merged: unknown[] = [];
   policies: object[] = [
     { metadata: { name: "ours", namespace: "shop", managedFields: [{ manager: "ambientd-control" }] } },
     { metadata: { name: "theirs", namespace: "shop", managedFields: [{ manager: "kubectl" }] } },
@@ -287,7 +305,7 @@ class FakeApi implements ReleaseClient {
       this.applied.push(body);
       const refusal = this.statusFailures.shift();
       if (refusal !== undefined) return Promise.resolve(refusal);
-    }
+    } else if (path.endsWith("/status")) this.merged.push(body);
     if (type === "apply") assert.deepEqual(query, { fieldManager: "ambientd-control", force: true });
     return this.#answer({});
   }
@@ -324,6 +342,10 @@ function notFound(path: string): KubeError {
   const answer = { method: "GET", path, status: 404, reason: "NotFound", message: "no" };
   return new KubeError({ code: "kube.not-found", ...answer });
 }
+const invalidStatus = new KubeError({
+  ...{ code: "kube.status", method: "PATCH", path: "", status: 422, reason: "Invalid" },
+  message: 'status: Invalid value: "null"',
+});
 const conflict = new KubeError({
   code: "kube.conflict",
   method: "PATCH",
