@@ -4,7 +4,7 @@ import { after, before, beforeEach, describe, it } from "node:test";
 import { Unavailable, type Cluster } from "./cluster.ts";
 import { images } from "./layout.ts";
 import { giveNext, podAddresses } from "./mesh/addresses.ts";
-import { agentDump } from "./mesh/agent-dump.ts";
+import { agentDump, type AgentDump } from "./mesh/agent-dump.ts";
 import { Asking } from "./mesh/asking.ts";
 import { redirectionOf, type Pod } from "./mesh/capture.ts";
 import { ambient, meshedCluster, namespace, remove } from "./mesh/install.ts";
@@ -14,6 +14,7 @@ import { apply, ask, client, pod, ready, server, serviceAccount, type Asked } fr
 import { until } from "../support/until.ts";
 
 const secret = "marker-90ab61fe-of-the-vault";
+const recycled = "marker-47e8b0a5-of-the-recycled";
 const open = "marker-3c77d210-of-the-unlabelled";
 const cluster = await meshedCluster();
 const skip = cluster instanceof Unavailable ? `no cluster: ${cluster.missing}` : false;
@@ -39,7 +40,7 @@ describe("a server that answers one identity only", { skip }, () => {
     await until("the gate is shut for others", 10_000, async () => !(await ask(mesh, "first", "reader", vault.url)).ok);
     // Ports are looked at where one end is the vault: an address that is nobody's is tried as it is.
     const node1 = mesh.node("node1");
-    link = watchLink(node1, [secret, open], [address, ...podAddresses([node1])]);
+    link = watchLink(node1, [secret, open, recycled], [address, ...podAddresses([node1])]);
   });
 
   beforeEach(() => apply(mesh, "first", [admitting("early")]));
@@ -81,7 +82,7 @@ describe("a server that answers one identity only", { skip }, () => {
   });
 
   it("knows a pod that got another's address for what it is", async (t) => {
-    await apply(mesh, "first", [pod("old", talking(secret), "node1", {}, "early")]);
+    await apply(mesh, "first", [pod("old", talking(recycled), "node1", {}, "early")]);
     await ready(mesh, "first");
     const old = await podNamed("first", "old");
     const address = old.status.podIP ?? "";
@@ -90,12 +91,23 @@ describe("a server that answers one identity only", { skip }, () => {
     const asking = await Asking.start(mesh, "first", "reader", `http://${address}:8080/`);
     try {
       await until("the old one answers", 10_000, () => asking.answers.some(({ body }) => body?.pod === "old"));
+      assert.equal(link!.counts().marked[recycled], 0);
       await mesh.mustKubectl(["delete", "pod", "old", "-n", "first", "--grace-period=1"]);
       await giveNext(mesh.node("node1"), address);
       // It asks the vault before anything else, and again and again.
-      await apply(mesh, "first", [pod("new", talking(secret, vault.url), "node1", {}, "later")]);
+      await apply(mesh, "first", [pod("new", talking(recycled, vault.url), "node1", {}, "later")]);
       await ready(mesh, "first");
-      await until("the new one answers", 15_000, () => asking.answers.some(({ body }) => body?.pod === "new"));
+      await until("both agents know the new one", 10_000, async () => {
+        const dumps = await Promise.all(["node1", "node2"].map((node) => agentDump(mesh, node)));
+        return dumps.every(({ workloads }) => at(workloads, address).some(({ name }) => name === "new"));
+      });
+      // Before that the address was nobody's, and whoever tried it all the same did so as to any address outside the mesh.
+      const early = link!.counts().marked[recycled] ?? 0;
+      const before = asking.answers.length;
+      await until("it is asked on", 10_000, () => asking.answers.length > before + 20);
+      assert.deepEqual([...new Set(asking.answers.slice(before).map(({ body }) => body?.pod))], ["new"]);
+      assert.equal((link!.counts().marked[recycled] ?? 0) - early, 0, "frames in plaintext");
+      t.diagnostic(`${early} frames in plaintext to the address while it was nobody's`);
     } finally {
       asking.stop();
     }
@@ -110,9 +122,8 @@ describe("a server that answers one identity only", { skip }, () => {
     t.diagnostic(`${address} again; ${asking.answers.length - answered.length} tries met neither`);
     for (const node of ["node1", "node2"]) {
       const { workloads } = await agentDump(mesh, node);
-      const there = workloads.filter(({ workloadIps }) => workloadIps.includes(address));
       assert.deepEqual(
-        there.map(({ name, serviceAccount: account, protocol }) => ({ name, account, protocol })),
+        at(workloads, address).map(({ name, serviceAccount: account, protocol }) => ({ name, account, protocol })),
         [{ name: "new", account: "later", protocol: "HBONE" }],
       );
     }
@@ -189,6 +200,10 @@ describe("a server that answers one identity only", { skip }, () => {
     return text.split("\n").flatMap((line) => (line.startsWith("{") ? [JSON.parse(line) as Asked] : []));
   }
 });
+
+function at(workloads: AgentDump["workloads"], address: string): AgentDump["workloads"] {
+  return workloads.filter(({ workloadIps }) => workloadIps.includes(address));
+}
 
 const waitReady = ["wait", "--for=condition=Ready"] as const;
 
