@@ -66,8 +66,8 @@ describe("the node daemon killed -9 at each step", { skip }, () => {
         other((pod, to) => pod.startsWith(`${goes}/`) && to === outOf).then(t.diagnostic.bind(t)),
         mesh.mustKubectl(["label", "namespace", comes, "istio.io/dataplane-mode=ambient"]),
         mesh.mustKubectl(["label", "namespace", goes, "istio.io/dataplane-mode-"]),
-        // One that comes while nobody may be there to say yes.
-        apply(mesh, comes, client(`late-${round}`, first)),
+        // In some rounds one comes while nobody may be there to say yes: the kubelet asks again after ten seconds and more.
+        round % 3 === 0 ? apply(mesh, comes, client("late", first)) : undefined,
       ]);
       await ready(mesh, comes);
       await Promise.all([captured(mesh, comes, true), captured(mesh, goes, false)]);
@@ -77,7 +77,7 @@ describe("the node daemon killed -9 at each step", { skip }, () => {
         await assertFree(mesh, await podsOf(mesh, goes));
         return true;
       });
-      await mesh.mustKubectl(["delete", "pod", `late-${round}`, "-n", comes, "--wait=false"]);
+      await mesh.mustKubectl(["delete", "pod", "late", "-n", comes, "--ignore-not-found", "--wait=false"]);
       t.diagnostic(`all pods where they belong after ${convergedMs} ms`);
     });
   }
