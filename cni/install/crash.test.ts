@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { Disk, HeldFile } from "./disk.ts";
+import type { Installer } from "./installer.ts";
 import { bridgeList, bridgeSingle, NodeDirectory, watchedDisk } from "./test-support/node-directory.ts";
 
 const scenes = {
@@ -18,7 +19,7 @@ for (const [name, { file, text, owner }] of Object.entries(scenes)) {
 
   test(`when the installer ends at any step while ${name}, pods can be made, and the next one finishes the work`, async () => {
     await atEveryStep(fresh, async (node, disk) => {
-      await reaches(node.installer({ disk }).start());
+      await reaches(node.installer({ disk }), (installer) => installer.start());
       assert.equal(node.damage(owner), undefined);
       await finish(node, { [file]: text });
     });
@@ -28,7 +29,7 @@ for (const [name, { file, text, owner }] of Object.entries(scenes)) {
     await atEveryStep(fresh, async (node, disk) => {
       await startAndClose(node);
       node.release("second release");
-      await reaches(node.installer({ disk }).start());
+      await reaches(node.installer({ disk }), (installer) => installer.start());
       assert.equal(node.damage(owner), undefined);
       await finish(node, { [file]: text });
     });
@@ -37,7 +38,7 @@ for (const [name, { file, text, owner }] of Object.entries(scenes)) {
   test(`when it ends at any step of uninstalling after ${name}, no chain names an executable that has gone`, async () => {
     await atEveryStep(fresh, async (node, disk) => {
       await startAndClose(node);
-      await reaches(node.installer({ disk }).uninstall());
+      await reaches(node.installer({ disk }), (installer) => installer.uninstall());
       assert.equal(node.damage(owner), undefined);
       assert.equal(await node.installer().uninstall(), undefined);
       assert.deepEqual([node.conf(), node.bin()], [{ [file]: text }, {}]);
@@ -87,11 +88,11 @@ async function atEveryStep(
 
 let ended: (() => void) | undefined;
 
-/** Settles when the work is done, or has ended in the middle. */
-async function reaches(work: Promise<unknown>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  ended = resolve;
-  await Promise.race([work, promise]);
+/** Settles when the work is done, or has ended in the middle. In either case this installer does nothing any more. */
+async function reaches(installer: Installer, work: (installer: Installer) => Promise<unknown>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<"ended">();
+  ended = () => resolve("ended");
+  if ((await Promise.race([work(installer), promise])) !== "ended") await installer.close();
 }
 
 async function startAndClose(node: NodeDirectory): Promise<void> {
