@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { build } from "../../../deploy/image/build.ts";
 import { startCluster, Unavailable, type Cluster } from "../cluster.ts";
+import { ready } from "./workloads.ts";
 
 export const release = "ambientd";
 export const systemNamespace = "ambient-system";
@@ -39,11 +40,11 @@ export async function install(cluster: Cluster, tag: string, values: readonly st
 export async function installedTag(cluster: Cluster): Promise<string | undefined> {
   const { stdout, code } = await cluster.helm(["get", "values", release, "-n", systemNamespace, "-o", "json"]);
   if (code !== 0) return undefined;
-  const waited = await cluster.kubectl([
-    ...["wait", "pod", "-n", systemNamespace, "--for=condition=Ready", "--timeout=60s"],
-    ...["-l", "app.kubernetes.io/name=ambientd"],
-  ]);
-  if (waited.code !== 0) return undefined;
+  const isReady = await ready(cluster, systemNamespace).then(
+    () => true,
+    () => false,
+  );
+  if (!isReady) return undefined;
   const { image } = JSON.parse(stdout) as { image?: { tag?: string } };
   return image?.tag;
 }

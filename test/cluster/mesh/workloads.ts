@@ -1,4 +1,5 @@
 /** The objects that tests put into namespaces: servers with real probes, clients, Services. */
+import { until } from "../../support/until.ts";
 import { images, type Cluster } from "../cluster.ts";
 
 export interface ServerOptions {
@@ -93,14 +94,42 @@ export async function apply(cluster: Cluster, namespace: string, objects: readon
   await cluster.mustKubectl(["apply", "-n", namespace, "-f", "-"], JSON.stringify(list));
 }
 
+/** Settles when every Deployment has all its pods and every pod that isn't on its way out is Ready. */
 export async function ready(cluster: Cluster, namespace: string, seconds = 60): Promise<void> {
-  const waited = await cluster.kubectl([
-    ...["wait", "pod", "--all", "-n", namespace, "--for=condition=Ready", `--timeout=${seconds}s`],
-  ]);
-  if (waited.code === 0) return;
-  const pods = await cluster.kubectl(["get", "pods", "-n", namespace, "-o", "wide"]);
-  const events = await cluster.kubectl(["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"]);
-  throw new Error(`${waited.stderr.trim()}\n${pods.stdout}\n${events.stdout.split("\n").slice(-12).join("\n")}`);
+  const isReady = async (): Promise<boolean> => {
+    const { items } = await cluster.get<{ items: Settling[] }>(["deployments,pods", "-n", namespace]);
+    return items.length > 0 && items.every(isSettled);
+  };
+  await until(`all pods of ${namespace} are Ready`, seconds * 1_000, isReady).catch(async (error: Error) => {
+    const pods = await cluster.kubectl(["get", "pods", "-n", namespace, "-o", "wide"]);
+    const events = await cluster.kubectl(["get", "events", "-n", namespace, "--sort-by=.lastTimestamp"]);
+    throw new Error(`${error.message}\n${pods.stdout}\n${events.stdout.split("\n").slice(-12).join("\n")}`);
+  });
+}
+
+/** What is read of Deployments and pods. */
+interface Settling {
+  readonly kind: string;
+  readonly metadata: { readonly generation?: number; readonly deletionTimestamp?: string };
+  readonly spec: { readonly replicas?: number };
+  readonly status: {
+    readonly observedGeneration?: number;
+    readonly updatedReplicas?: number;
+    readonly readyReplicas?: number;
+    readonly phase?: string;
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+  };
+}
+
+function isSettled({ kind, metadata, spec, status }: Settling): boolean {
+  if (metadata.deletionTimestamp !== undefined) return true;
+  if (kind === "Deployment") {
+    const { observedGeneration, updatedReplicas = 0, readyReplicas = 0 } = status;
+    const wanted = spec.replicas ?? 1;
+    return observedGeneration === metadata.generation && updatedReplicas === wanted && readyReplicas >= wanted;
+  }
+  if (status.phase === "Succeeded") return true;
+  return status.conditions?.some(({ type, status: value }) => type === "Ready" && value === "True") === true;
 }
 
 /** What the application in a pod hears when it asks a URL: the server's answer, or the error. */
