@@ -35,9 +35,9 @@ export async function prepareControlPlane(): Promise<void> {
 /** Starts those that do not run. Resolves when the API server answers; the others come up by themselves. */
 export async function startControlPlane(env: NodeJS.ProcessEnv): Promise<void> {
   for (const [name, argv] of parts) {
-    if (running(name).length === 0) startPart(name, argv(), { env });
     // The controllers would end without it.
-    if (name === "kube-apiserver") await apiServerReady();
+    if (name === "kube-apiserver") await startApiServer(env);
+    else if (running(name).length === 0) startPart(name, argv(), { env });
   }
 }
 
@@ -46,24 +46,26 @@ export async function killApiServer(): Promise<void> {
   await killAll("kube-apiserver");
 }
 
-/** Again and again if need be: for a moment the kernel may keep the port of the one that was killed. */
+/** Unless it runs. Again and again if need be: for a moment the kernel may keep the port of one that was killed. */
 export async function startApiServer(env: NodeJS.ProcessEnv): Promise<void> {
   let startedMs = -Infinity;
-  await until("the API server is started and ready", 90_000, async () => {
+  await until("the API server is ready", 90_000, () => {
     if (running("kube-apiserver").length === 0 && performance.now() - startedMs > 1_000) {
       startPart("kube-apiserver", apiServer(), { env });
       startedMs = performance.now();
     }
-    return (await askApi("/readyz"))?.status === 200;
+    return isReady();
   });
 }
 
 export async function apiServerReady(): Promise<void> {
-  await until("the API server is ready", 90_000, async () => {
-    if (running("kube-apiserver").length === 0)
-      throw new Error(`kube-apiserver ended: ${tail(readFileSync(join(logFolder, "kube-apiserver.log"), "utf8"), 5)}`);
-    return (await askApi("/readyz"))?.status === 200;
-  });
+  await until("the API server is ready", 90_000, isReady);
+}
+
+async function isReady(): Promise<boolean> {
+  if (running("kube-apiserver").length === 0)
+    throw new Error(`kube-apiserver ended: ${tail(readFileSync(join(logFolder, "kube-apiserver.log"), "utf8"), 5)}`);
+  return (await askApi("/readyz"))?.status === 200;
 }
 
 function etcd(): string[] {

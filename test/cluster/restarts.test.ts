@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it, type TestContext } from "node:test";
 import { Unavailable, type Cluster } from "./cluster.ts";
+import { captured } from "./mesh/capture.ts";
 import {
   ambient,
   install,
@@ -160,15 +161,3 @@ describe("under load from one node to a Service with a pod on each of two", { sk
     return reports.at(-1)!;
   }
 });
-
-/** Settles when every pod of the namespace is captured, or none. */
-async function captured(mesh: Cluster, namespace: string, yes: boolean): Promise<void> {
-  await until(`pods ${yes ? "captured" : "released"}`, 30_000, async () => {
-    const { items } = await mesh.get<{ items: { metadata: { annotations?: Record<string, string> } }[] }>([
-      ...["pods", "-n", namespace],
-    ]);
-    return items.every(
-      ({ metadata }) => (metadata.annotations?.["ambient.istio.io/redirection"] === "enabled") === yes,
-    );
-  });
-}

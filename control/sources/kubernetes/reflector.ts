@@ -6,6 +6,7 @@ import type { KubernetesClient, Query } from "./client.ts";
 import { KubeError } from "./errors.ts";
 import { LineSplitter } from "./lines.ts";
 import { collectionPath, resourceName, type ApiKind } from "./paths.ts";
+import { pause } from "./pause.ts";
 import type { Stamp } from "./raw-object.ts";
 import { ReflectorCore, type RawDelta, type ReflectorStep, type ReflectorTrouble } from "./reflector-core.ts";
 
@@ -121,7 +122,7 @@ export class Reflector {
       const step = this.#core.next();
       if (step.do === "list") await this.#list(step);
       else if (step.do === "watch") await this.#watch(step.resourceVersion);
-      else await this.#wait(step.ms);
+      else if (await pause(this.#options.clock, step.ms, this.#closing.signal)) this.#core.waited();
       if (this.#closing.signal.aborted) return;
       this.#logTrouble();
       this.#onState();
@@ -192,22 +193,6 @@ export class Reflector {
     cancelRelist();
     if (this.#closing.signal.aborted) return;
     this.#core.watchEnded(error, openedMs === undefined ? 0 : clock.nowMs() - openedMs);
-  }
-
-  #wait(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const { signal } = this.#closing;
-    const cancel = this.#options.clock.after(ms, () => {
-      this.#core.waited();
-      done();
-    });
-    const done = (): void => {
-      cancel();
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    signal.addEventListener("abort", done, { once: true });
-    return promise;
   }
 
   #deliver(deltas: readonly RawDelta[]): void {

@@ -12,6 +12,7 @@ import { refKey, SourceError, type MergePatch, type ObjectRef } from "../source.
 import type { KubernetesClient } from "./client.ts";
 import { explainKubeError, isConflict, isNotFound, KubeError, retryAfterOf, statusOf } from "./errors.ts";
 import { apiVersionOf, objectPath } from "./paths.ts";
+import { pause } from "./pause.ts";
 import { identityOf, type RawObject } from "./raw-object.ts";
 import { statusWith } from "./spec-in-force.ts";
 import { objectText } from "./typed-objects.ts";
@@ -100,7 +101,8 @@ export class StatusWriter {
       if (error === undefined) return undefined;
       if (attempt === attemptLimit || !isWorthRepeating(error) || this.#closing.signal.aborted)
         return failure(order.ref, error);
-      await this.#wait(Math.max(backoff.next(), Math.min(retryAfterOf(error) ?? 0, 5_000)));
+      const ms = Math.max(backoff.next(), Math.min(retryAfterOf(error) ?? 0, 5_000));
+      await pause(this.#modules.clock, ms, this.#closing.signal);
     }
   }
 
@@ -220,19 +222,6 @@ export class StatusWriter {
     }
     writers.set(writer, { uid, annotations: names });
     this.#written.set(refKey(ref), writers);
-  }
-
-  #wait(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const { signal } = this.#closing;
-    const cancel = this.#modules.clock.after(ms, () => done());
-    const done = (): void => {
-      cancel();
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    signal.addEventListener("abort", done, { once: true });
-    return promise;
   }
 }
 
