@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { connect as connectHttp2 } from "node:http2";
 import { after, before, test } from "node:test";
-import { openStream, openTunnel, startServer, type TestServer } from "../../test/support/hbone-pair.ts";
+import { connect as connectTls } from "node:tls";
+import { alice, openStream, openTunnel, startServer, type TestServer } from "../../test/support/hbone-pair.ts";
 import { until } from "../../test/support/until.ts";
 import { pauseReasons, type ByteEnd, type EndListener } from "../relay/byte-end.ts";
+import { alpn, secureOptions } from "./tls.ts";
 import { TunnelError, type ClientTunnel, type TunnelStream } from "./tunnel.ts";
 
 let server: TestServer;
@@ -53,6 +56,33 @@ test("bytes that arrive after a reset of ours go nowhere", { timeout: 10_000 }, 
   stream.pause(pauseReasons.full);
   await until("the stream is over", 5_000, () => atClient.told.includes("closed"));
   assert.deepEqual([atClient.told, atClient.bytes], [["closed"], 1_000]);
+});
+
+test("a CONNECT that carries its END_STREAM itself is heard as an end", { timeout: 10_000 }, async () => {
+  const tls = connectTls({
+    host: "127.0.0.1",
+    port: server.port,
+    ...secureOptions(alice),
+    ALPNProtocols: alpn,
+    checkServerIdentity: () => undefined,
+  });
+  const session = connectHttp2("https://bob", { createConnection: () => tls });
+  try {
+    const request = session.request({ ":method": "CONNECT", ":authority": "10.0.0.1:80" }, { endStream: true });
+    await new Promise((resolve) => request.once("response", resolve));
+    const atServer = new Told();
+    served.listener = atServer;
+    served.resume(pauseReasons.unjoined);
+    await until("the server hears the end", 5_000, () => atServer.told.includes("ended"));
+    let read = "";
+    request.on("data", (chunk) => (read += String(chunk)));
+    served.write(Buffer.from("still here"));
+    served.end();
+    await new Promise((resolve) => request.once("end", resolve));
+    assert.equal(read, "still here");
+  } finally {
+    session.destroy();
+  }
 });
 
 async function opened(): Promise<TunnelStream> {

@@ -29,6 +29,8 @@ export class HboneStream implements TunnelStream {
     this.#stream = stream;
     this.#host = host;
     this.#stream[owner] = this;
+    // An END_STREAM on the HEADERS was pushed before anybody could look.
+    if (stream.endAfterHeaders) this.#readEnd = "ended";
     // Node pushes the null that ends the readable side for END_STREAM and for RST_STREAM(NO_ERROR) alike; by then it has
     // marked the stream closed in the second case only.
     this.#stream.push = pushNoting;
