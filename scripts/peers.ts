@@ -12,6 +12,8 @@ const peers: readonly Peer[] = [
   { command: "nft", debian: "nftables" },
   { command: "curl", debian: "curl" },
   { command: "openssl", debian: "openssl" },
+  { command: "h2load", debian: "nghttp2-client" },
+  { command: "nghttp", debian: "nghttp2-client" },
 ];
 
 /** Installs what is missing by apt when root; answers with one line for each peer that can't be had. */

@@ -4,10 +4,10 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Unavailable } from "../unavailable.ts";
 
-/** `$AMBIENTD_CACHE/cluster`, or `~/.cache/ambientd/cluster`. */
-export function cacheFolder(): string {
+/** `$AMBIENTD_CACHE/cluster`, or `~/.cache/ambientd/cluster`. @param room what the parts are for. */
+export function cacheFolder(room = "cluster"): string {
   const own = process.env["AMBIENTD_CACHE"];
-  return join(own !== undefined && own !== "" ? own : join(homedir(), ".cache", "ambientd"), "cluster");
+  return join(own !== undefined && own !== "" ? own : join(homedir(), ".cache", "ambientd"), room);
 }
 
 /**
@@ -17,12 +17,13 @@ export function cacheFolder(): string {
 export async function cached(
   name: string,
   make: (folder: string) => Promise<Unavailable | undefined>,
+  room?: string,
 ): Promise<string | Unavailable> {
-  const folder = join(cacheFolder(), name);
+  const folder = join(cacheFolder(room), name);
   if (existsSync(folder)) return folder;
   const unfinished = `${folder}.unfinished-${process.pid}`;
-  mkdirSync(cacheFolder(), { recursive: true });
-  removeAbandoned(name);
+  mkdirSync(cacheFolder(room), { recursive: true });
+  removeAbandoned(name, room);
   mkdirSync(unfinished);
   try {
     const refusal = await make(unfinished);
@@ -36,10 +37,10 @@ export async function cached(
 }
 
 /** What makers left behind that do not run any more. */
-function removeAbandoned(name: string): void {
-  for (const entry of readdirSync(cacheFolder())) {
+function removeAbandoned(name: string, room?: string): void {
+  for (const entry of readdirSync(cacheFolder(room))) {
     const [, pid] = entry.startsWith(`${name}.`) ? (/\.unfinished-(\d+)$/.exec(entry) ?? []) : [];
     if (pid !== undefined && !existsSync(`/proc/${pid}`))
-      rmSync(join(cacheFolder(), entry), { recursive: true, force: true });
+      rmSync(join(cacheFolder(room), entry), { recursive: true, force: true });
   }
 }

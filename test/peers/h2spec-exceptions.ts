@@ -1,0 +1,60 @@
+/** The cases of h2spec that our server need not pass, each with what RFC 9113 says. h2spec was written for RFC 7540. */
+
+export interface H2specException {
+  /** As {@link H2specReport} has it. */
+  readonly name: string;
+  /** `allowed`: RFC 9113 permits what we do. `engine`: it does not, and node:http2 does it; nothing of ours hangs on it. */
+  readonly kind: "allowed" | "engine";
+  readonly reason: string;
+}
+
+const closedStreams =
+  "5.1: what comes on a closed stream MAY be taken for an error, and may as well be processed minimally and dropped";
+
+export const h2specExceptions: readonly H2specException[] = [
+  {
+    name: "http2/4.2: Sends a large size HEADERS frame that exceeds the SETTINGS_MAX_FRAME_SIZE",
+    kind: "allowed",
+    reason:
+      "4.2, 6.5.2: the frame is within the 1 MiB that our SETTINGS_MAX_FRAME_SIZE allows; h2spec assumes the default",
+  },
+  {
+    name: "http2/5.1: closed: Sends a DATA frame after sending RST_STREAM frame",
+    kind: "allowed",
+    reason: closedStreams,
+  },
+  {
+    name: "http2/5.1: closed: Sends a HEADERS frame after sending RST_STREAM frame",
+    kind: "allowed",
+    reason: closedStreams,
+  },
+  { name: "http2/5.1: closed: Sends a DATA frame", kind: "allowed", reason: closedStreams },
+  { name: "http2/5.1: closed: Sends a HEADERS frame", kind: "allowed", reason: closedStreams },
+  {
+    name: "http2/5.1.1: Sends stream identifier that is numerically smaller than previous",
+    kind: "engine",
+    reason:
+      "5.1.1 wants PROTOCOL_ERROR; to nghttp2 the lower stream is closed already, since a higher one closes all idle ones below it",
+  },
+  {
+    name: "http2/5.3.1: Sends PRIORITY frame that depend on itself",
+    kind: "allowed",
+    reason: "5.3.2: priorities are deprecated, PRIORITY frames may be ignored, and the rule on dependencies is gone",
+  },
+  {
+    name: "http2/6.3: Sends a PRIORITY frame with 0x0 stream identifier",
+    kind: "engine",
+    reason: "6.3 wants PROTOCOL_ERROR; nghttp2 ignores PRIORITY whole",
+  },
+  {
+    name: "http2/6.7: Sends a PING frame with ACK",
+    kind: "allowed",
+    reason:
+      "6.7 forbids to answer it, and it isn't answered; node:http2 ends the connection, which 5.4.1 leaves to an endpoint",
+  },
+  {
+    name: "http2/6.9.1: Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream",
+    kind: "allowed",
+    reason: "5.4.1: an endpoint MAY treat a stream error as a connection error",
+  },
+];
