@@ -10,6 +10,7 @@ import type { ConnectionHost } from "../connection/connection.ts";
 import type { WorkerCertificates } from "./certificates.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
 import type { WorkerMesh } from "./mesh.ts";
+import type { HostResolver } from "./resolver.ts";
 import type { SourcePorts } from "./source-ports.ts";
 
 export interface WorkerContext {
@@ -27,6 +28,8 @@ export interface WorkerContext {
   /** Where connections report their end. */
   readonly host: ConnectionHost;
   readonly sourcePorts: SourcePorts;
+  /** For endpoints that have a name and no address. */
+  readonly resolver: HostResolver;
   /** core/linux/sockets.ts connectTcp; a test without namespaces passes its own. */
   readonly connect: (options: ConnectRequest) => Socket;
   /** Where a captured connection was going; undefined where the kernel can't say. */

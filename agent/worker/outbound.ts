@@ -19,6 +19,7 @@ import { Attempts, attemptWithinMs } from "./attempts.ts";
 import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
+import { decideByName } from "./decide-by-name.ts";
 import type { ServedPod } from "./pod.ts";
 import { localOf, peerOf } from "./socket-ends.ts";
 import { tunnelFailure, type Failure } from "./socket-errors.ts";
@@ -46,6 +47,7 @@ class Outbound {
   readonly #connection: Connection;
   readonly #client: TcpEnd;
   readonly #trace: TraceContext;
+  readonly #known = (hostname: string): readonly string[] | undefined => this.#context.resolver.known(hostname);
 
   constructor(context: WorkerContext, pod: ServedPod, connection: Connection, client: TcpEnd, trace: TraceContext) {
     this.#context = context;
@@ -74,7 +76,8 @@ class Outbound {
     const sinceMs = clock.nowMs();
     let attempts: Attempts | undefined;
     for (;;) {
-      const decision = this.#decide(source, target, attempts?.exclude);
+      const first = this.#decide(source, target, attempts?.exclude);
+      const decision = isUnresolved(first) ? await this.#decideByName(source, target, attempts?.exclude) : first;
       const leftMs = Math.max(1_000, settings.connectDeadlineMs - (clock.nowMs() - sinceMs));
       const problem = await this.#follow(decision, source, attemptWithinMs(decision, leftMs));
       if (problem === undefined) return undefined;
@@ -88,17 +91,28 @@ class Outbound {
     }
   }
 
-  #decide(source: MeshWorkload, target: Endpoint, exclude?: ReadonlySet<string>): OutboundDecision {
+  #decide(
+    source: MeshWorkload,
+    target: Endpoint,
+    exclude?: ReadonlySet<string>,
+    resolved = this.#known,
+  ): OutboundDecision {
     const { mesh, random, settings } = this.#context;
     const { network } = settings;
-    return decideOutbound(mesh.state, { source, target, network, random, ...(exclude && { exclude }) });
+    return decideOutbound(mesh.state, { source, target, network, random, resolved, ...(exclude && { exclude }) });
+  }
+
+  #decideByName(source: MeshWorkload, target: Endpoint, exclude?: ReadonlySet<string>): Promise<OutboundDecision> {
+    return decideByName(this.#context.resolver, exclude, (without, resolved) =>
+      this.#decide(source, target, without, resolved),
+    );
   }
 
   async #follow(decision: OutboundDecision, source: MeshWorkload, withinMs: number): Promise<Failure | undefined> {
     const { facts } = this.#connection;
     switch (decision.kind) {
       case "refuse":
-        return failure(decision.reason, decision.hostname);
+        return failure(decision.reason, decision.unresolved?.hostname);
       case "passthrough":
         return this.#connectPlain(decision.target, withinMs);
       case "direct":
@@ -107,6 +121,8 @@ class Outbound {
         return this.#connectPlain(decision.target, withinMs);
       case "hbone":
         return this.#connectTunnel(decision, source, withinMs);
+      case "double-hbone":
+        return failure("GATEWAY_UNSUPPORTED", decision.gateway.reference);
     }
   }
 
@@ -189,6 +205,11 @@ class Outbound {
       tunnel.open(headers, opener, withinMs);
     });
   }
+}
+
+/** Refused for want of a name's address, which can be asked for. */
+function isUnresolved(decision: OutboundDecision): boolean {
+  return decision.kind === "refuse" && decision.unresolved !== undefined;
 }
 
 /** Certainly not looked at by the peer, or lost with a tunnel that had served before. */

@@ -15,6 +15,7 @@ import type { WorkerContext } from "./context.ts";
 import { WorkerMesh } from "./mesh.ts";
 import { ServedPod } from "./pod.ts";
 import { ReadinessServer } from "./readiness-server.ts";
+import { dnsLookup, HostResolver } from "./resolver.ts";
 import { SourcePorts } from "./source-ports.ts";
 
 export interface WorkerModules {
@@ -23,7 +24,7 @@ export interface WorkerModules {
   readonly accessLog: AccessLog;
   readonly send: (message: FromWorker) => void;
   /** Where tests have no namespaces to connect in. */
-  readonly overrides?: Partial<Pick<WorkerContext, "connect" | "originalDestination">>;
+  readonly overrides?: Partial<Pick<WorkerContext, "connect" | "originalDestination" | "resolver">>;
 }
 
 export class DataPlaneWorker {
@@ -64,6 +65,7 @@ export class DataPlaneWorker {
       handshakes: { outbound: 0, inbound: 0 },
       host: { nowMs: () => clock.nowMs(), closed: (_connection, record) => accessLog.add(record) },
       sourcePorts: new SourcePorts(systemRandom),
+      resolver: new HostResolver({ clock, lookup: dnsLookup(), deadlineMs: settings.connectDeadlineMs }),
       connect: ({ netns, remote, from }) =>
         connectTcp({
           netns,

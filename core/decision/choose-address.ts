@@ -1,12 +1,16 @@
 /** By which of its addresses a workload is reached (agent-wire 1.7 step G). */
-import { canonicalIp, type Endpoint } from "../base/ip.ts";
+import { canonicalIp } from "../base/ip.ts";
+import type { Random } from "../base/random.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
 import type { CloseCode } from "./close-reasons.ts";
 import type { TraceStep } from "./trace.ts";
 
 export interface AddressFacts {
-  readonly target: Endpoint;
+  /** The address that was asked for: that one where the workload has it, else one of its family. */
+  readonly wanted: string;
+  readonly random: Random;
+  /** What a hostname resolves to as far as known: undefined where nobody asked yet, empty where there is nothing. */
   readonly resolved?: (hostname: string) => readonly string[] | undefined;
 }
 
@@ -15,13 +19,13 @@ export type AddressChoice =
   | {
       readonly kind: "none";
       readonly reason: Extract<CloseCode, "NO_USABLE_ADDRESS" | "HOSTNAME_UNRESOLVED">;
-      /** The name that would have to be resolved. */
-      readonly hostname?: string;
+      /** The name that would have to be resolved, and the uid of who has it. */
+      readonly unresolved?: { readonly hostname: string; readonly uid: string };
     };
 
 /**
- * The target's own address where it is one of the workload's; else one of a family that the service allows, the target's
- * family before the other; else what the workload's hostname resolves to.
+ * The wanted address where it is one of the workload's; else one of a family that the service allows, the wanted family
+ * before the other. Where there is only a hostname, the same of what it resolves to, and among equals by chance.
  */
 export function chooseAddress(
   workload: MeshWorkload,
@@ -30,20 +34,18 @@ export function chooseAddress(
   trace: TraceStep[],
 ): AddressChoice {
   const { addresses, hostname } = workload;
-  const known = addresses.length > 0 || hostname === "" ? addresses : resolvedAddresses(hostname, facts);
-  const address = known.includes(facts.target.address)
-    ? facts.target.address
-    : preferFamilyOf(
-        facts.target.address,
-        known.filter((candidate) => isAllowed(service, candidate)),
-      );
+  const isNameOnly = addresses.length === 0 && hostname !== "";
+  const known = isNameOnly ? resolvedAddresses(hostname, facts) : addresses;
+  const address = known.includes(facts.wanted)
+    ? facts.wanted
+    : oneOf(preferred(known, facts.wanted, service), isNameOnly ? facts.random : first);
   if (address !== undefined) {
     trace.push({ code: "address-chosen", workload: workload.uid, address });
     return { kind: "address", address };
   }
   trace.push({ code: "address-missing", workload: workload.uid, hostname });
-  return known.length === 0 && hostname !== ""
-    ? { kind: "none", reason: "HOSTNAME_UNRESOLVED", hostname }
+  return known.length === 0 && isNameOnly
+    ? { kind: "none", reason: "HOSTNAME_UNRESOLVED", unresolved: { hostname, uid: workload.uid } }
     : { kind: "none", reason: "NO_USABLE_ADDRESS" };
 }
 
@@ -51,8 +53,14 @@ function resolvedAddresses(hostname: string, facts: AddressFacts): readonly stri
   return facts.resolved?.(hostname)?.flatMap((text) => canonicalIp(text) ?? []) ?? [];
 }
 
-function preferFamilyOf(target: string, candidates: readonly string[]): string | undefined {
-  return candidates.find((candidate) => isIpv6(candidate) === isIpv6(target)) ?? candidates[0];
+function preferred(known: readonly string[], wanted: string, service: MeshService | undefined): readonly string[] {
+  const allowed = known.filter((address) => isAllowed(service, address));
+  const sameFamily = allowed.filter((address) => isIpv6(address) === isIpv6(wanted));
+  return sameFamily.length > 0 ? sameFamily : allowed;
+}
+
+function oneOf(addresses: readonly string[], random: Random): string | undefined {
+  return addresses[Math.floor(random() * addresses.length)];
 }
 
 function isAllowed(service: MeshService | undefined, address: string): boolean {
@@ -69,3 +77,5 @@ function isAllowed(service: MeshService | undefined, address: string): boolean {
 function isIpv6(address: string): boolean {
   return address.includes(":");
 }
+
+const first: Random = () => 0;

@@ -214,7 +214,7 @@ export const closeReasons = {
     level: "warn",
     flag: "CONNECT",
     retry: "never",
-    sentence: "A pod on another network was addressed by its own address, which means nothing here.",
+    sentence: "A pod was addressed by its own address, but it or its waypoint is on another network.",
     nextStep: "Connect to the service's name instead.",
   },
   NO_NETWORK_GATEWAY: {
@@ -224,6 +224,22 @@ export const closeReasons = {
     retry: "before-first-byte",
     sentence: "The endpoint is on another network, and no gateway to that network is known.",
     nextStep: "Check that the other network's east-west gateway is programmed and labelled with its network.",
+  },
+  NO_HEALTHY_GATEWAY: {
+    side: "control",
+    level: "error",
+    flag: "CONNECT",
+    retry: "before-first-byte",
+    sentence: "The endpoint is on another network, and none of the pods of the gateway to it is ready.",
+    nextStep: "Check the east-west gateway's Deployment, and that its Service declares the port for HBONE.",
+  },
+  NO_REMOTE_IDENTITY: {
+    side: "control",
+    level: "error",
+    flag: "IDENTITY_ERROR",
+    retry: "before-first-byte",
+    sentence: "The service says no SPIFFE identity for its endpoints on another network, so none could be believed.",
+    nextStep: "Give the service subjectAltNames with the identities it runs as in the other network.",
   },
   GATEWAY_UNSUPPORTED: {
     side: "us",

@@ -18,6 +18,11 @@ const waypointPod = pod("shop/waypoint-1", "10.1.0.40", {
 });
 const cartId = "spiffe://cluster.local/ns/shop/sa/cart";
 const waypointId = "spiffe://cluster.local/ns/shop/sa/waypoint";
+const eastWestPod = pod("istio-system/east-west", "203.0.113.7", { network: "west" });
+const eastWest = {
+  destination: { kind: "address", network: "west", address: "203.0.113.7" },
+  port: 15_008,
+} as const;
 const atCart: Endpoint = { address: "10.96.0.1", port: 80 };
 
 function decide(update: MeshUpdate, target: Endpoint, more: Partial<OutboundFacts> = {}): OutboundDecision {
@@ -35,6 +40,10 @@ function summary(decision: OutboundDecision): Record<string, unknown> {
       return { authority: undefined, to: text(decision.target), identities: undefined };
     case "hbone":
       return { authority: decision.authority, to: text(decision.tunnel), identities: decision.identities };
+    case "double-hbone": {
+      const { authority, tunnel, identities, innerIdentities: inner } = decision;
+      return { authority, to: text(tunnel), identities, inner };
+    }
     case "refuse":
       return { refused: decision.reason };
   }
@@ -109,17 +118,25 @@ describe("the summary table of outbound routing", () => {
       { authority: "10.1.0.5:8080", to: "10.1.0.40 15008", identities: [waypointId] },
     ],
     [
-      "F-042 a service endpoint on another network is behind its gateway",
-      { services: [cart], workloads: [{ ...cartPod, network: "west", networkGateway: gatewayAt(waypoint) }] },
+      "F-042 a service endpoint on another network is reached through its gateway, by the service's name",
+      {
+        services: [{ ...cart, subjectAltNames: ["spiffe://west/ns/shop/sa/cart"] }],
+        workloads: [{ ...cartPod, addresses: [], network: "west", networkGateway: eastWest }, eastWestPod],
+      },
       atCart,
-      { refused: "GATEWAY_UNSUPPORTED" },
+      {
+        authority: "cart.shop.svc.cluster.local:80",
+        to: "203.0.113.7 15008",
+        identities: ["spiffe://cluster.local/ns/istio-system/sa/east-west"],
+        inner: ["spiffe://west/ns/shop/sa/cart"],
+      },
     ],
   ];
   for (const [name, update, target, expected] of rows) {
     test(name, () => assert.deepEqual(summary(decide(update, target)), expected));
   }
 
-  test("IPv6 authorities are bracketed", () => {
+  test("F-031 F-032 IPv6 authorities are bracketed", () => {
     const six = { ...cart, vips: [{ network: "", address: "fd00:96::1" }] };
     const decision = decide(
       { services: [six], workloads: [{ ...cartPod, addresses: ["fd00:1::5"] }] },
@@ -209,7 +226,7 @@ describe("failing closed", () => {
     assert.deepEqual(summary(decision), { refused: "CROSS_NETWORK_ADDRESS" });
   });
 
-  test("all endpoints set aside by the caller refuse", () => {
+  test("F-035 all endpoints set aside by the caller refuse", () => {
     const decision = decide({ services: [cart], workloads: [cartPod] }, atCart, { exclude: new Set([cartPod.uid]) });
     assert.deepEqual(summary(decision), { refused: "NO_HEALTHY_UPSTREAM" });
   });
@@ -224,7 +241,7 @@ describe("prefixes around addresses", () => {
     assert.deepEqual(summary(decision), { authority: "10.1.0.5:8080", to: "10.1.0.5 15008", identities: [cartId] });
   });
 
-  test("B9 a pod address inside one skips the service's waypoint but is balanced by the service", () => {
+  test("F-033 B9 a pod address inside one skips the service's waypoint but is balanced by the service", () => {
     const other = pod("shop/other", "10.2.0.7", { services: backs([around, port(80, 8080)]) });
     const update = {
       services: [{ ...around, waypoint: gatewayAt(waypoint) }, waypoint],
@@ -234,18 +251,48 @@ describe("prefixes around addresses", () => {
     assert.equal(decision.kind === "hbone" && decision.workload.name, "other");
   });
 
-  test("a pod address inside one without endpoints refuses instead of going on in clear text", () => {
+  test("F-035 a pod address inside one without endpoints refuses instead of going on in clear text", () => {
     const decision = decide({ services: [around], workloads: [cartPod] }, { address: "10.1.0.5", port: 80 });
     assert.deepEqual(summary(decision), { refused: "NO_HEALTHY_UPSTREAM" });
   });
 
-  test("a pod address inside a PASSTHROUGH one keeps its destination and its encryption", () => {
+  test("F-034 a pod address inside a PASSTHROUGH one keeps its destination and its encryption", () => {
     const passthrough = {
       ...around,
       loadBalancing: { mode: "passthrough", preferences: [], allowUnhealthy: false } as const,
     };
     const decision = decide({ services: [passthrough], workloads: [cartPod] }, { address: "10.1.0.5", port: 4321 });
     assert.deepEqual(summary(decision), { authority: "10.1.0.5:4321", to: "10.1.0.5 15008", identities: [cartId] });
+  });
+});
+
+describe("prefixes around pods of waypoints and other networks", () => {
+  const around = service("shop/around", "", [port(80, 8080)], { cidrVips: [{ network: "", ...cidr("10.1.0.0/16") }] });
+  const behind = { ...cartPod, services: backs([around, port(80, 8080)]), waypoint: gatewayAt(waypoint) };
+
+  test("F-038 B9 a pod address inside one still goes through the waypoint of the pod that takes it", () => {
+    const decision = decide(
+      { services: [around, waypoint], workloads: [behind, waypointPod] },
+      { address: "10.1.0.5", port: 80 },
+    );
+    assert.deepEqual(summary(decision), {
+      authority: "10.1.0.5:80",
+      to: "10.1.0.40 15008",
+      identities: [waypointId],
+    });
+  });
+
+  test("F-045 B9 a pod address inside one does not cross networks", () => {
+    const remote = pod("shop/remote", "10.9.0.1", {
+      network: "west",
+      networkGateway: eastWest,
+      services: backs([around, port(80, 8080)]),
+    });
+    const decision = decide(
+      { services: [around], workloads: [cartPod, remote, eastWestPod] },
+      { address: "10.1.0.5", port: 80 },
+    );
+    assert.deepEqual(summary(decision), { refused: "CROSS_NETWORK_ADDRESS" });
   });
 });
 
@@ -285,7 +332,25 @@ describe("addresses of the chosen endpoint", () => {
     });
     assert.deepEqual(summary(decision), { authority: undefined, to: "192.0.2.7 8080", identities: undefined });
     const asked = decide({ services: [cart], workloads: [named] }, atCart);
-    assert.equal(asked.kind === "refuse" && asked.hostname, "db.example");
+    assert.deepEqual(asked.kind === "refuse" && asked.unresolved, { hostname: "db.example", uid: named.uid });
+  });
+
+  test("F-046 come from the hostname by chance among those of one family", () => {
+    const named = { ...cartPod, tunnel: "tcp", addresses: [], hostname: "db.example" } as const;
+    const answers = ["192.0.2.7", "2001:db8::1", "192.0.2.8"];
+    const seen = new Set<string>();
+    for (let seed = 0; seed < 40; seed++) {
+      const more = { resolved: () => answers, random: seededRandom(seed) };
+      const decision = decide({ services: [cart], workloads: [named] }, atCart, more);
+      seen.add(decision.kind === "direct" ? decision.target.address : decision.kind);
+    }
+    assert.deepEqual([...seen].sort(), ["192.0.2.7", "192.0.2.8"]);
+  });
+
+  test("F-046 do not come from the hostname where a pod has addresses of its own", () => {
+    const both = { ...cartPod, hostname: "cart-1.example" };
+    const decision = decide({ services: [cart], workloads: [both] }, atCart, { resolved: () => ["192.0.2.7"] });
+    assert.equal(decision.kind === "hbone" && decision.tunnel.address, "10.1.0.5");
   });
 
   test("F-055 of a host-network workload do not lead to it, but its service does", () => {

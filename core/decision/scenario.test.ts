@@ -30,6 +30,8 @@ function reach(address: string, port: number): string {
   switch (decision.kind) {
     case "hbone":
       return `${decision.via} ${decision.workload.name} ${decision.authority}`;
+    case "double-hbone":
+      return `gateway ${decision.gateway.reference} ${decision.authority}`;
     case "direct":
       return `direct ${decision.target.address} ${decision.target.port}`;
     case "passthrough":

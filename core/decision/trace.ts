@@ -11,6 +11,10 @@ export type TraceStep =
   | { readonly code: "waypoint-sampled"; readonly of: string; readonly reference: string; readonly weight: number }
   | { readonly code: "waypoint-unresolved"; readonly of: string; readonly reference: string }
   | { readonly code: "waypoint-is-source"; readonly of: string; readonly reference: string }
+  // The waypoint of the chosen endpoint's service account, which takes what is addressed to services too.
+  | { readonly code: "waypoint-of-account"; readonly service: string; readonly workload: string }
+  /** `of` is the workload behind it. */
+  | { readonly code: "waypoint-missed"; readonly of: string; readonly waypoint: string }
   // Endpoints.
   | { readonly code: "port-not-declared"; readonly service: string; readonly port: number }
   | ({ readonly code: "endpoints-considered"; readonly service: string } & EndpointCounts)
@@ -18,7 +22,14 @@ export type TraceStep =
   | { readonly code: "address-chosen"; readonly workload: string; readonly address: string }
   | { readonly code: "address-missing"; readonly workload: string; readonly hostname: string }
   | { readonly code: "identity-ignored"; readonly service: string; readonly name: string }
+  // Another network and the gateway to it; `gateway` is empty where none is known.
   | { readonly code: "other-network"; readonly workload: string; readonly network: string; readonly gateway: string }
+  | { readonly code: "gateway-chosen"; readonly network: string; readonly reference: string; readonly workload: string }
+  | { readonly code: "gateway-unresolved"; readonly network: string; readonly reference: string }
+  | { readonly code: "remote-identity-missing"; readonly service: string }
+  // A workload's own address inside a service's prefix: the service's endpoints take it, or a PASSTHROUGH one leaves it alone.
+  | { readonly code: "prefix-balances"; readonly service: string }
+  | { readonly code: "prefix-passes"; readonly service: string }
   // Why the connection goes on as it came.
   | { readonly code: "kept-as-it-is"; readonly because: "unknown-address" | "passthrough-service" }
   // Policies.

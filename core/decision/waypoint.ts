@@ -1,28 +1,18 @@
 /** Which waypoint stands before a service or workload, and which of its pods takes the connection (agent-wire 1.7 steps A and F). */
-import { formatEndpoint } from "../base/ip.ts";
 import type { Random } from "../base/random.ts";
 import type { GatewayRef } from "../protocol/wds/gateway.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
-import { chooseEndpoint } from "./choose-endpoint.ts";
 import type { CloseCode } from "./close-reasons.ts";
+import { chooseGateway, describeGateway, type ChosenGateway, type GatewayQuery } from "./gateway.ts";
 import type { MeshState } from "./mesh-state.ts";
 import type { TraceStep } from "./trace.ts";
 
-export type WaypointChoice =
-  | {
-      readonly kind: "waypoint";
-      readonly workload: MeshWorkload;
-      readonly port: number;
-      readonly service?: MeshService;
-    }
-  | { readonly kind: "none"; readonly reason: Extract<CloseCode, "UNKNOWN_WAYPOINT" | "NO_HEALTHY_WAYPOINT"> };
+export { describeGateway };
 
-export interface WaypointQuery {
-  readonly source: MeshWorkload;
-  readonly random: Random;
-  readonly exclude?: ReadonlySet<string>;
-}
+export type WaypointChoice =
+  | ChosenGateway
+  | { readonly kind: "none"; readonly reason: Extract<CloseCode, "UNKNOWN_WAYPOINT" | "NO_HEALTHY_WAYPOINT"> };
 
 /** The waypoint reference that counts for this connection: one of the weighted, by chance; the single one where no weight is above 0. */
 export function waypointOf(service: MeshService, random: Random, trace: TraceStep[]): GatewayRef | undefined {
@@ -47,30 +37,28 @@ export function chooseWaypoint(
   state: MeshState,
   reference: GatewayRef,
   of: string,
-  query: WaypointQuery,
+  query: GatewayQuery,
   trace: TraceStep[],
 ): WaypointChoice {
+  const choice = chooseGateway(state, reference, "waypoint", query, trace);
   const text = describeGateway(reference);
-  const found = state.gateway(reference.destination, query.source.namespace);
-  if (found === undefined) {
+  if (choice.kind !== "gateway") {
     trace.push({ code: "waypoint-unresolved", of, reference: text });
-    return { kind: "none", reason: "UNKNOWN_WAYPOINT" };
+    return { kind: "none", reason: choice.kind === "unknown" ? "UNKNOWN_WAYPOINT" : "NO_HEALTHY_WAYPOINT" };
   }
-  if ("uid" in found) {
-    trace.push({ code: "waypoint-chosen", of, reference: text, workload: found.uid });
-    return { kind: "waypoint", workload: found, port: reference.port };
-  }
-  const endpoint = chooseEndpoint(
-    state,
-    { ...query, service: found, servicePort: reference.port, purpose: "waypoint" },
-    trace,
-  );
-  if (endpoint.kind === "none") {
-    trace.push({ code: "waypoint-unresolved", of, reference: text });
-    return { kind: "none", reason: "NO_HEALTHY_WAYPOINT" };
-  }
-  trace.push({ code: "waypoint-chosen", of, reference: text, workload: endpoint.workload.uid });
-  return { kind: "waypoint", workload: endpoint.workload, port: endpoint.port, service: found };
+  trace.push({ code: "waypoint-chosen", of, reference: text, workload: choice.workload.uid });
+  return choice;
+}
+
+/** Every waypoint that a service may be reached through. */
+export function waypointsOf(service: MeshService): readonly GatewayRef[] {
+  const weighted = service.weightedWaypoints.map(({ destination }) => destination);
+  return service.waypoint === undefined ? weighted : [service.waypoint, ...weighted];
+}
+
+/** Whether connections to the service go through a waypoint at all. */
+export function hasWaypoint({ waypoint, weightedWaypoints }: MeshService): boolean {
+  return waypoint !== undefined || weightedWaypoints.some(({ weight }) => weight > 0);
 }
 
 /** Whether the workload is one of the pods that the reference names. */
@@ -87,11 +75,4 @@ export function isMember(state: MeshState, workload: MeshWorkload, reference: Ga
   if (workload.network === network && !workload.hostNetwork && workload.addresses.includes(address)) return true;
   const service = state.serviceByAddress(network, address, workload.namespace)?.service;
   return service !== undefined && workload.services.has(service.key);
-}
-
-/** `namespace/hostname:port` or `network/address:port`. */
-export function describeGateway({ destination, port }: GatewayRef): string {
-  return destination.kind === "hostname"
-    ? `${destination.namespace}/${destination.hostname}:${port}`
-    : `${destination.network}/${formatEndpoint({ address: destination.address, port })}`;
 }

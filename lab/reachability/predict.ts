@@ -27,6 +27,8 @@ export function predict(
       return captured ? { kind: "refused", reason: route.reason } : { kind: "plaintext" };
     case "passthrough":
       return { kind: "plaintext" };
+    case "double-hbone":
+      return captured ? { kind: "refused", reason: "GATEWAY_UNSUPPORTED" } : { kind: "plaintext" };
     case "direct":
     case "hbone": {
       const identity = captured && route.kind === "hbone" ? client : undefined;

@@ -1,5 +1,5 @@
 /** A pod or any other thing with an address that the mesh knows (istio.workload.Workload), parsed once. */
-import type { ApplicationTunnel, PortList, Workload } from "../generated/workload.ts";
+import type { ApplicationTunnel, Extension, PortList, Workload } from "../generated/workload.ts";
 import { addressOf, allOf, enumOf, portMappings, portOf, required, serviceKeyOf, type PortMapping } from "./fields.ts";
 import { gatewayOf, type GatewayRef } from "./gateway.ts";
 import { WdsError } from "./wds-error.ts";
@@ -17,6 +17,8 @@ export interface MeshWorkload {
   readonly trustDomain: string;
   readonly serviceAccount: string;
   readonly waypoint?: GatewayRef;
+  /** Present where the waypoint is that of its service account: it then also takes what is addressed to services without one. */
+  readonly waypointScope?: "service-account";
   readonly networkGateway?: GatewayRef;
   readonly node: string;
   readonly canonicalName: string;
@@ -38,6 +40,12 @@ export interface MeshWorkload {
   /** Load-balancing weight; 0 takes no new connections. */
   readonly capacity: number;
 }
+
+/**
+ * The name of an entry in Workload.extensions (field 26) that says: `waypoint` is that of the workload's service account.
+ * Its config is not looked at. Ours: other agents skip extensions they do not know, and use such a waypoint for pod-addressed traffic only.
+ */
+export const serviceAccountWaypoint = "ambientd.io/service-account-waypoint";
 
 export type WorkloadKind = "deployment" | "cronjob" | "pod" | "job";
 
@@ -81,6 +89,7 @@ export function parseWorkload(message: Workload): MeshWorkload | WdsError {
     trustDomain: message.trustDomain || "cluster.local",
     serviceAccount: message.serviceAccount || "default",
     ...(waypoint && { waypoint }),
+    ...(waypoint && message.extensions.some(isAccountMark) && { waypointScope: "service-account" as const }),
     ...(networkGateway && { networkGateway }),
     node: message.node,
     canonicalName: message.canonicalName,
@@ -102,6 +111,10 @@ export function parseWorkload(message: Workload): MeshWorkload | WdsError {
     hostNetwork: networkMode === "host",
     capacity: message.capacity ?? 1,
   };
+}
+
+function isAccountMark({ name }: Extension): boolean {
+  return name === serviceAccountWaypoint;
 }
 
 function servicesOf(
