@@ -1,0 +1,70 @@
+/**
+ * What the peer may send (RFC 9113 5.2). A stream's window is given back as its data is consumed, so that a reader that stalls bounds
+ * what is held for it; the connection's at once, so that no stream can stall the others. At any time a stream's window is what may
+ * come, what is held, and what is owed together.
+ */
+import { windowUpdateFrame } from "./frame-writer.ts";
+import { defaultWindow } from "./settings.ts";
+import type { Transport } from "./send-side.ts";
+import type { H2Stream } from "./stream.ts";
+
+export class Credit {
+  readonly #transport: Transport;
+  readonly #streamWindow: number;
+  readonly #connectionWindow: number;
+  /** Octets that may come in all streams together. */
+  #left = defaultWindow;
+  #owed = 0;
+  #held = 0;
+
+  constructor(transport: Transport, streamWindow: number, connectionWindow: number) {
+    this.#transport = transport;
+    this.#streamWindow = streamWindow;
+    this.#connectionWindow = connectionWindow;
+  }
+
+  /** Octets of all streams that have come and are not consumed. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** Widens the connection's window to what it is to be. */
+  start(): void {
+    const grant = this.#connectionWindow - this.#left;
+    if (grant <= 0) return;
+    this.#transport.write(windowUpdateFrame(0, grant));
+    this.#left += grant;
+  }
+
+  /** A DATA frame of that length, padding and all, has begun. @returns false if it may not. */
+  takeFromConnection(octets: number): boolean {
+    this.#left -= octets;
+    if (this.#left < 0) return false;
+    this.#owed += octets;
+    if (this.#owed < this.#connectionWindow / 2) return true;
+    this.#transport.write(windowUpdateFrame(0, this.#owed));
+    this.#left += this.#owed;
+    this.#owed = 0;
+    return true;
+  }
+
+  takeFromStream(stream: H2Stream, octets: number): boolean {
+    if (octets > stream.receiveWindow) return false;
+    stream.receiveWindow -= octets;
+    return true;
+  }
+
+  hold(octets: number): void {
+    this.#held += octets;
+  }
+
+  /** @param octets that were held, or were padding. */
+  giveBack(stream: H2Stream, octets: number, wereHeld: boolean): void {
+    if (wereHeld) this.#held -= octets;
+    stream.owed += octets;
+    if (stream.owed < this.#streamWindow / 2 || !stream.mayReceive) return;
+    this.#transport.write(windowUpdateFrame(stream.id, stream.owed));
+    stream.receiveWindow += stream.owed;
+    stream.owed = 0;
+  }
+}

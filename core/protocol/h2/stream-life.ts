@@ -1,0 +1,119 @@
+/** How streams begin and end, and what it costs a peer to make us end one. */
+import { AbuseBudget, type AbuseAccount } from "./abuse-budget.ts";
+import { errorCodes } from "./error-code.ts";
+import { headersFrames, resetFrame } from "./frame-writer.ts";
+import { H2Error } from "./h2-error.ts";
+import type { HeaderField } from "./hpack/field.ts";
+import type { SendSide, Transport } from "./send-side.ts";
+import { afterLocalEnd, afterRemoteEnd, H2Stream, noListener, type StreamEnd, type StreamListener } from "./stream.ts";
+import type { StreamTable } from "./stream-table.ts";
+
+export class StreamLife {
+  /** Monotonic milliseconds of what is being received. */
+  nowMs = 0;
+  readonly #transport: Transport;
+  readonly #streams: StreamTable;
+  readonly #send: SendSide;
+  readonly #budget: AbuseBudget;
+  readonly #receiveWindow: number;
+
+  constructor(
+    parts: {
+      readonly transport: Transport;
+      readonly streams: StreamTable;
+      readonly send: SendSide;
+      readonly budget: AbuseBudget;
+    },
+    receiveWindow: number,
+  ) {
+    this.#transport = parts.transport;
+    this.#streams = parts.streams;
+    this.#send = parts.send;
+    this.#budget = parts.budget;
+    this.#receiveWindow = receiveWindow;
+  }
+
+  begin(id: number, listener: StreamListener, isConnect: boolean): H2Stream {
+    const windows = { send: this.#send.peer.initialWindowSize, receive: this.#receiveWindow };
+    const stream = new H2Stream(id, listener, windows, isConnect);
+    this.#streams.add(stream);
+    return stream;
+  }
+
+  writeHead(stream: H2Stream, fields: readonly HeaderField[], endStream: boolean): void {
+    const { encoder, peer } = this.#send;
+    this.#transport.write(headersFrames(stream.id, encoder.encode(fields), endStream, peer.maxFrameSize));
+    if (endStream) this.endLocally(stream);
+  }
+
+  /** We send no more. */
+  endLocally(stream: H2Stream): void {
+    stream.state = afterLocalEnd(stream.state);
+    this.#send.forget(stream);
+    this.closeIfOver(stream);
+  }
+
+  /** The peer sends no more, and the listener has heard it. */
+  endRemotely(stream: H2Stream): void {
+    if (stream.state !== "closed") stream.state = afterRemoteEnd(stream.state);
+    this.closeIfOver(stream);
+  }
+
+  closeIfOver(stream: H2Stream): void {
+    if (stream.state === "closed") this.close(stream);
+  }
+
+  /** Ends before its time, and the listener hears why. */
+  cut(stream: H2Stream, end: StreamEnd): void {
+    if (this.#streams.get(stream.id) !== stream) return;
+    stream.state = "closed";
+    stream.listener.cut(stream, end);
+    this.close(stream);
+  }
+
+  close(stream: H2Stream): void {
+    stream.state = "closed";
+    this.#send.forget(stream);
+    if (!this.#streams.remove(stream)) return;
+    const { listener } = stream;
+    stream.listener = noListener;
+    listener.closed(stream);
+  }
+
+  /** RST_STREAM; what the peer still sends in it is ignored. */
+  reset(stream: H2Stream, errorCode: number): void {
+    this.#writeReset(stream.id, errorCode);
+    this.close(stream);
+  }
+
+  /** The peer may try elsewhere: nobody has looked at it. */
+  refuse(streamId: number): H2Error | undefined {
+    this.#writeReset(streamId, errorCodes.REFUSED_STREAM);
+    return this.spend("refused-streams");
+  }
+
+  /** The peer broke the rules in a stream. */
+  fault(stream: H2Stream, detail: string, errorCode: number = errorCodes.PROTOCOL_ERROR): H2Error | undefined {
+    this.#writeReset(stream.id, errorCode);
+    this.cut(stream, { by: "fault", errorCode, detail });
+    return this.spend("stream-errors");
+  }
+
+  /** The same in a stream that may not be there. */
+  faultOf(streamId: number, detail: string, errorCode: number): H2Error | undefined {
+    const stream = this.#streams.get(streamId);
+    if (stream !== undefined) return this.fault(stream, detail, errorCode);
+    this.#writeReset(streamId, errorCode);
+    return this.spend("stream-errors");
+  }
+
+  /** @returns the end of the connection, if the peer has overdrawn the account. */
+  spend(account: AbuseAccount): H2Error | undefined {
+    return this.#budget.spend(account, this.nowMs) ? undefined : new H2Error({ code: "h2.abuse", account });
+  }
+
+  #writeReset(streamId: number, errorCode: number): void {
+    this.#transport.write(resetFrame(streamId, errorCode));
+    this.#streams.rememberReset(streamId);
+  }
+}
