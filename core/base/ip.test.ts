@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { canonicalIp, formatEndpoint, formatIp, inPrefix, parseEndpoint, parseIp } from "./ip.ts";
 
-test("every spelling of an address has one canonical form", () => {
+test("H039 every spelling of an address has one canonical form", () => {
   assert.equal(canonicalIp("::ffff:10.0.0.1"), "10.0.0.1");
   assert.equal(canonicalIp("::ffff:a00:1"), "10.0.0.1");
   assert.equal(canonicalIp("FD00:0:0:0:0:0:0:1"), "fd00::1");
@@ -12,7 +12,7 @@ test("every spelling of an address has one canonical form", () => {
   assert.equal(canonicalIp("::"), "::");
 });
 
-test("what is no address has no canonical form", () => {
+test("H039 what is no address has no canonical form", () => {
   for (const text of ["", "10.0.0", "10.0.0.256", "fe80::1%eth0", "localhost", "1::2::3"])
     assert.equal(canonicalIp(text), undefined, text);
   assert.equal(formatIp(new Uint8Array(5)), undefined);

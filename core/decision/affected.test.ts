@@ -26,7 +26,7 @@ test("F-171 a policy concerns the connections in its reach, and no others", () =
   assert.deepEqual(judged("shop/unlisted", "selector"), []);
 });
 
-test("B10 a policy attached to a workload concerns that workload's connections", () => {
+test("F-171 a policy attached to a workload concerns that workload's connections", () => {
   const { state, index } = mesh();
   const change = state.apply({ workloads: [{ ...shipping, policies: ["shop/chosen"] }] });
   assert.deepEqual([...index.toJudgeAgain(change)], ["to shipping"]);

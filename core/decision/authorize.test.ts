@@ -32,7 +32,7 @@ function isAllowed(rules: Rule[], action: Policy["action"], asked: Ask): boolean
   return ask({ policies: [policy("shop/p", { action, rules })] }, asked).allowed;
 }
 
-describe("the truth table of policy edges", () => {
+describe("the truth table of policy edges (no rule, no clause, no match, no field, no identity)", () => {
   const fieldless: Rule = { clauses: [{ matches: [match({})] }] };
   // [content, does it match, rules, peer]
   const rows: [string, boolean, Rule[], Identity | undefined][] = [
@@ -133,6 +133,8 @@ describe("attributes", () => {
       { peer: front },
       { peer: stranger },
     ],
+    ["F-169 exact", { namespaces: [{ kind: "exact", value: "shop" }] }, { peer: front }, { peer: stranger }],
+    ["F-169 presence", { principals: [{ kind: "presence" }] }, { peer: front }, {}],
     ["F-169 suffix", { namespaces: [{ kind: "suffix", value: "op" }] }, { peer: front }, { peer: stranger }],
   ];
   for (const [name, fields, fitting, other] of rows) {
@@ -156,7 +158,7 @@ describe("attributes", () => {
     }
   });
 
-  test("clauses are all needed, matches within one are alternatives", () => {
+  test("F-170 clauses are all needed, matches within one are alternatives", () => {
     const rules: Rule[] = [
       {
         clauses: [
@@ -220,6 +222,26 @@ describe("the decision", () => {
     assert.deepEqual(answer.trace[0], { code: "dry-run", policy: "shop/would-deny", verdict: "deny" });
   });
 
+  test("F-162 each dry-run policy that fits is told, whatever others say, and none that does not", () => {
+    const answer = ask(
+      {
+        policies: [
+          policy("shop/a", { action: "deny", dryRun: true, rules: everybody }),
+          policy("shop/b", {
+            dryRun: true,
+            rules: [ruleOf({ principals: [{ kind: "exact", value: principalOfFront }] })],
+          }),
+          policy("shop/c", { dryRun: true, rules: [ruleOf({ destinationPorts: [1] })] }),
+          policy("shop/real", { action: "deny", rules: everybody }),
+        ],
+      },
+      { peer: front },
+    );
+    const told = answer.trace.flatMap((step) => (step.code === "dry-run" ? [`${step.policy} ${step.verdict}`] : []));
+    assert.deepEqual(told.sort(), ["shop/a deny", "shop/b allow"]);
+    assert.equal(answer.policy, "shop/real");
+  });
+
   test("F-162 a dry-run ALLOW does not close the door to others", () => {
     assert.equal(ask({ policies: [policy("shop/p", { dryRun: true })] }).allowed, true);
   });
@@ -273,7 +295,7 @@ describe("the decision", () => {
     assert.equal(!answer.allowed && answer.reason, "POLICY_UNKNOWN");
   });
 
-  test("B10 the newest word about the workload counts, not the copy taken at accept", () => {
+  test("H071 the newest word about the workload counts, not the copy taken at accept", () => {
     const state = new MeshState();
     state.apply({ workloads: [cart], policies: [policy("shop/p", { scope: "selector" })] });
     const facts = { local: cart, peerAddress: "10.1.0.9", destination: { address: "10.1.0.5", port: 80 } };
@@ -296,7 +318,7 @@ test("a workload that control no longer knows is judged by the copy and the poli
   assert.equal(authorize(state, facts).allowed, false);
 });
 
-describe("10,000 policies", () => {
+describe("10,000 policies cost a connection nothing that can be counted", () => {
   const many = Array.from({ length: 10_000 }, (_, at) =>
     policy(`shop/p${at}`, {
       scope: at % 2 ? "namespace" : "selector",
@@ -314,7 +336,7 @@ describe("10,000 policies", () => {
     return step?.code === "policies-judged" ? step.judged : NaN;
   };
 
-  test("of other namespaces and workloads cost a connection no look at any", () => {
+  test("F-160 those of other namespaces and workloads are not looked at", () => {
     const elsewhere = many.map((one) => ({
       ...one,
       namespace: "elsewhere",
@@ -323,7 +345,53 @@ describe("10,000 policies", () => {
     assert.equal(judgedBy(ask({ policies: elsewhere }, { peer: front })), 0);
   });
 
-  test("that all apply but name other callers cost it no look at any, and the one that names it one", () => {
+  for (const scope of ["global", "namespace"] as const) {
+    for (const attribute of ["principals", "namespaces", "serviceAccounts"] as const) {
+      test(`F-160 ${scope} ones that name other ${attribute} are not looked at, and the one that fits once`, () => {
+        const naming = (at: number): Partial<Match> =>
+          attribute === "principals"
+            ? { principals: [{ kind: "exact", value: `cluster.local/ns/n${at}/sa/a` }] }
+            : attribute === "namespaces"
+              ? { namespaces: [{ kind: "exact", value: `n${at}` }] }
+              : { serviceAccounts: [{ namespace: `n${at}`, serviceAccount: "a" }] };
+        for (const dryRun of [false, true]) {
+          const policies = many.map((one, at) => ({ ...one, scope, dryRun, rules: [ruleOf(naming(at))] }));
+          assert.equal(judgedBy(ask({ policies }, { peer: front })), 0);
+          const peer = { trustDomain: "cluster.local", namespace: "n4444", serviceAccount: "a" };
+          assert.equal(judgedBy(ask({ policies }, { peer })), 1);
+        }
+      });
+    }
+  }
+
+  test("F-168 those that name other ports are not looked at either", () => {
+    const policies = many.map((one, at) => ({
+      ...one,
+      scope: "global" as const,
+      rules: [ruleOf({ destinationPorts: [10_000 + at] })],
+    }));
+    assert.equal(judgedBy(ask({ policies }, { peer: front, port: 8080 })), 0);
+    assert.equal(judgedBy(ask({ policies }, { peer: front, port: 14_444 })), 1);
+  });
+
+  test("those that name neither callers nor ports exactly are all looked at, and the trace says so", () => {
+    const loose: Partial<Match>[] = [
+      { principals: [{ kind: "prefix", value: "cluster.local/ns/nobody/" }] },
+      { notPrincipals: [{ kind: "presence" }] },
+      { sourceIps: [cidr("192.0.2.0/24")] },
+    ];
+    for (const one of loose) {
+      const policies = many.map((each) => ({
+        ...each,
+        scope: "namespace" as const,
+        action: "deny" as const,
+        rules: [ruleOf(one)],
+      }));
+      assert.equal(judgedBy(ask({ policies }, { peer: front })), 10_000);
+    }
+  });
+
+  test("F-160 those that all apply but name other callers are not looked at, and the one that names it is", () => {
     const listing = { ...cart, policies: many.filter((one) => one.scope === "selector").map((one) => one.key) };
     const update = { workloads: [listing], policies: many };
     assert.equal(judgedBy(ask(update, { peer: front })), 0);

@@ -59,7 +59,11 @@ export function authorize(state: MeshState, facts: AuthorizationFacts): Authoriz
 function judge(sets: readonly PolicySet[], facts: RuleFacts): Authorization {
   const tally = { judged: 0 };
   const trace: TraceStep[] = [];
-  for (const set of sets) for (const policy of set.dryRuns()) reportDryRun(policy, facts, trace);
+  for (const set of sets) {
+    for (const { key, action } of set.fittingDryRuns(facts, tally)) {
+      trace.push({ code: "dry-run", policy: key, verdict: action });
+    }
+  }
   let allowPolicies = 0;
   for (const set of sets) allowPolicies += set.allowCount;
 
@@ -84,10 +88,6 @@ function denialOf(policy: Policy, facts: RuleFacts): DenialCode {
   return facts.principal === undefined && rule !== undefined && demandsIdentity(rule)
     ? "POLICY_MTLS_REQUIRED"
     : "POLICY_DENIED";
-}
-
-function reportDryRun(policy: Policy, facts: RuleFacts, trace: TraceStep[]): void {
-  if (matchingRule(policy, facts)) trace.push({ code: "dry-run", policy: policy.key, verdict: policy.action });
 }
 
 function ruleFacts({ peerIdentity, peerAddress, destination }: AuthorizationFacts): RuleFacts {

@@ -4,7 +4,14 @@ import { backs, cidr, gatewayAt, pod, policy, port, ruleOf, service } from "../.
 import { HboneError } from "../protocol/hbone/hbone-error.ts";
 import { parseAuthority } from "../protocol/hbone/authority.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
-import { decideInboundHbone, decideInboundPlaintext, type InboundDecision, type InboundHboneFacts } from "./inbound.ts";
+import { closeReason, type CloseCode } from "./close-reasons.ts";
+import {
+  decideInboundHbone,
+  decideInboundPlaintext,
+  type InboundDecision,
+  type InboundHboneFacts,
+  type InboundRefusalCode,
+} from "./inbound.ts";
 import { MeshState, type MeshUpdate } from "./mesh-state.ts";
 
 const cart = service("shop/cart", "10.96.0.1", [port(80, 8080), port(90, 0)]);
@@ -25,6 +32,11 @@ function decide(authority: string, update: MeshUpdate = {}, more: Partial<Inboun
   });
 }
 
+type ConnectFailureCode = Extract<
+  CloseCode,
+  "CONNECT_REFUSED" | "CONNECT_TIMEOUT" | "CONNECT_FAILED" | "EPHEMERAL_EXHAUSTED"
+>;
+
 /** `connect address port` or `status REASON`. */
 function outcome(decision: InboundDecision): string {
   return decision.kind === "connect"
@@ -43,7 +55,7 @@ describe("a CONNECT", () => {
       { socketAddress: "fd00:1::5" },
     ],
     [
-      "F-060 for the pod's own address written as IPv4-mapped is the same",
+      "F-060 H039 for the pod's own address written as IPv4-mapped is the same",
       "[::ffff:10.1.0.5]:8080",
       "connect 10.1.0.5 8080",
     ],
@@ -53,7 +65,7 @@ describe("a CONNECT", () => {
     ["H017 for loopback is refused before its port is looked at", "127.0.0.1:15008", "400 DEST_NOT_LOCAL"],
     ["H017 for IPv6 loopback is refused", "[::1]:8080", "400 DEST_NOT_LOCAL"],
     ["H017 for a metadata address is refused", "169.254.169.254:80", "400 DEST_NOT_LOCAL"],
-    ["for a service address without a waypoint here is refused", "10.96.0.1:80", "400 DEST_NOT_LOCAL"],
+    ["F-062 for a service address without a waypoint here is refused", "10.96.0.1:80", "400 DEST_NOT_LOCAL"],
     [
       "F-069 to a pod that control has not told of is refused",
       "10.1.0.5:8080",
@@ -61,10 +73,15 @@ describe("a CONNECT", () => {
       {},
       { local: undefined },
     ],
-    ["H018 for port 15001 is refused", "10.1.0.5:15001", "503 RECURSIVE_CALL"],
-    ["H018 for port 15006 is refused", "10.1.0.5:15006", "503 RECURSIVE_CALL"],
-    ["H018 for port 15008 is refused", "10.1.0.5:15008", "503 RECURSIVE_CALL"],
-    ["H018 for port 15053 is refused", "10.1.0.5:15053", "503 RECURSIVE_CALL"],
+    ["F-026 H018 for port 15001 is refused", "10.1.0.5:15001", "503 RECURSIVE_CALL"],
+    ["F-026 H018 for port 15006 is refused", "10.1.0.5:15006", "503 RECURSIVE_CALL"],
+    ["F-026 H018 for port 15008 is refused", "10.1.0.5:15008", "503 RECURSIVE_CALL"],
+    ["F-026 H018 for port 15053 is refused", "10.1.0.5:15053", "503 RECURSIVE_CALL"],
+    [
+      "F-026 for port 15080 is the application's: nobody of ours listens there",
+      "10.1.0.5:15080",
+      "connect 10.1.0.5 15080",
+    ],
     [
       "F-061 by hostname takes the endpoint's own port",
       "cart.shop.svc.cluster.local:80",
@@ -87,7 +104,7 @@ describe("a CONNECT", () => {
     ["F-061 by hostname with a port nobody maps is refused", "cart.shop.svc.cluster.local:90", "503 NO_SERVICE_PORT"],
     ["F-061 by hostname with an undeclared port is refused", "cart.shop.svc.cluster.local:81", "503 NO_SERVICE_PORT"],
     [
-      "H018 by hostname for a port that maps to the agent's own is refused",
+      "F-026 H018 by hostname for a port that maps to the agent's own is refused",
       "cart.shop.svc.cluster.local:80",
       "503 RECURSIVE_CALL",
       { workloads: [{ ...cartPod, services: backs([cart, port(80, 15_006)]) }] },
@@ -183,8 +200,23 @@ describe("a waypoint's pod", () => {
     assert.equal(
       at("203.0.113.9:15001", {}, local),
       "503 RECURSIVE_CALL",
-      "the port is looked at before the tunnel replaces it",
+      "B21: the port is looked at before the tunnel replaces it",
     );
+  });
+
+  test("F-026 behind an application tunnel to the agent's own port is refused", () => {
+    const local = { ...waypointPod, applicationTunnel: { protocol: "none", port: 15_006 } } as const;
+    assert.equal(at("203.0.113.9:443", {}, local), "503 RECURSIVE_CALL");
+  });
+
+  test("F-064 accepts services without a waypoint whose endpoints' service account has it for one", () => {
+    const behind = { ...cartPod, waypoint: gatewayAt(waypoint), waypointScope: "service-account" } as const;
+    const services = [cart, waypoint];
+    assert.equal(at("10.96.0.1:80", { services, workloads: [behind] }), "connect 10.1.0.40 80");
+    const { waypointScope: _, ...podAddressedOnly } = behind;
+    assert.equal(at("10.96.0.1:80", { services, workloads: [podAddressedOnly] }), "400 DEST_NOT_LOCAL");
+    const elsewhere = { ...cart, waypoint: gatewayAt(service("shop/another", "10.96.0.77", [])) };
+    assert.equal(at("10.96.0.1:80", { services: [elsewhere, waypoint], workloads: [behind] }), "400 DEST_NOT_LOCAL");
   });
 
   test("F-066 F-067 behind a PROXY tunnel is reached on loopback, with a header that names the destination", () => {
@@ -222,6 +254,54 @@ describe("a waypoint's pod", () => {
   });
 });
 
+test("F-069 every refusal has the status that other agents give it", () => {
+  const statuses: Record<InboundRefusalCode | "NOT_CONNECT" | "BAD_AUTHORITY" | ConnectFailureCode, number> = {
+    NOT_CONNECT: 400,
+    BAD_AUTHORITY: 400,
+    NO_WORKLOAD: 503,
+    DEST_NOT_LOCAL: 400,
+    UNKNOWN_HOSTNAME: 503,
+    NO_SERVICE_PORT: 503,
+    RECURSIVE_CALL: 503,
+    POLICY_DENIED: 401,
+    POLICY_NOT_ALLOWED: 401,
+    POLICY_MTLS_REQUIRED: 401,
+    POLICY_UNKNOWN: 401,
+    WAYPOINT_REQUIRED: 401,
+    CONNECT_REFUSED: 503,
+    CONNECT_TIMEOUT: 503,
+    CONNECT_FAILED: 503,
+    EPHEMERAL_EXHAUSTED: 503,
+  };
+  for (const [code, status] of Object.entries(statuses)) {
+    assert.equal(closeReason(code as InboundRefusalCode).status, status, code);
+  }
+});
+
+describe("a pod with a waypoint", () => {
+  const waypoint = service("shop/waypoint", "10.96.0.9", [port(15_008, 15_008)]);
+  const waypointPod = pod("shop/waypoint", "10.1.0.40", { services: backs([waypoint]) });
+  const behind = { ...cartPod, waypoint: gatewayAt(waypoint) };
+  const update = { workloads: [behind, waypointPod], services: [cart, waypoint] };
+
+  test("M02 is reached by tunnel through it only, unless that is not required", () => {
+    const through = { peer: { address: "10.1.0.40", identity: waypointPod } };
+    assert.equal(outcome(decide("10.1.0.5:8080", update, through)), "connect 10.1.0.5 8080");
+    const past = decide("10.1.0.5:8080", update);
+    assert.equal(outcome(past), "401 WAYPOINT_REQUIRED");
+    assert.equal(past.kind === "refuse" && past.waypoint, "shop/waypoint.shop.svc.cluster.local:15008");
+    assert.equal(outcome(decide("10.1.0.5:8080", update, { requireWaypoint: false })), "connect 10.1.0.5 8080");
+  });
+
+  test("M02 is not reached in plaintext, unless its waypoint is not required", () => {
+    const state = new MeshState();
+    state.apply(update);
+    const facts = { local: behind, destination: { address: "10.1.0.5", port: 8080 }, peerAddress: "10.9.0.1" };
+    assert.equal(outcome(decideInboundPlaintext(state, facts)), "401 WAYPOINT_REQUIRED");
+    assert.equal(outcome(decideInboundPlaintext(state, { ...facts, requireWaypoint: false })), "connect 10.1.0.5 8080");
+  });
+});
+
 describe("plaintext", () => {
   const plaintext = (
     destinationPort: number,
@@ -255,7 +335,7 @@ describe("plaintext", () => {
     );
   });
 
-  test("H034 to the agent's own ports is refused", () => {
+  test("F-026 H034 to the agent's own ports is refused", () => {
     for (const own of [15_001, 15_006, 15_008, 15_053]) assert.equal(plaintext(own), "503 RECURSIVE_CALL");
   });
 
@@ -264,7 +344,7 @@ describe("plaintext", () => {
     assert.equal(plaintext(8080, update), "401 POLICY_NOT_ALLOWED");
   });
 
-  test("to a pod that control has not told of is refused", () => {
+  test("H040 to a pod that control has not told of is refused", () => {
     const state = new MeshState();
     const facts = { local: undefined, destination: { address: "10.1.0.5", port: 80 }, peerAddress: "10.9.0.1" };
     assert.equal(outcome(decideInboundPlaintext(state, facts)), "503 NO_WORKLOAD");

@@ -4,13 +4,14 @@ import type { Authority } from "../protocol/hbone/authority.ts";
 import type { Identity } from "../protocol/spiffe/identity.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
-import { authorize, type DenialCode } from "./authorize.ts";
+import { admit, type Admission } from "./admit.ts";
+import type { DenialCode } from "./authorize.ts";
 import { portOf } from "./choose-endpoint.ts";
 import { closeReasons } from "./close-reasons.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { isOwnPort } from "./own-ports.ts";
 import type { TraceStep } from "./trace.ts";
-import { isMember } from "./waypoint.ts";
+import { hasWaypoint, isMember, waypointsOf } from "./waypoint.ts";
 
 export interface InboundHboneFacts {
   /** The workload of the pod whose listener accepted the tunnel; undefined while control has not told us of it. */
@@ -22,6 +23,8 @@ export interface InboundHboneFacts {
   readonly peer: { readonly address: string; readonly identity: Identity };
   /** Whether an application tunnel with PROXY protocol is delivered to loopback. On unless said otherwise. */
   readonly localhostApplicationTunnel?: boolean;
+  /** See AdmissionFacts. */
+  readonly requireWaypoint?: boolean;
 }
 
 export interface InboundPlaintextFacts {
@@ -29,10 +32,17 @@ export interface InboundPlaintextFacts {
   /** Where the captured connection was going. */
   readonly destination: Endpoint;
   readonly peerAddress: string;
+  readonly requireWaypoint?: boolean;
 }
 
 export type InboundRefusalCode =
-  DenialCode | "NO_WORKLOAD" | "DEST_NOT_LOCAL" | "UNKNOWN_HOSTNAME" | "NO_SERVICE_PORT" | "RECURSIVE_CALL";
+  | DenialCode
+  | "WAYPOINT_REQUIRED"
+  | "NO_WORKLOAD"
+  | "DEST_NOT_LOCAL"
+  | "UNKNOWN_HOSTNAME"
+  | "NO_SERVICE_PORT"
+  | "RECURSIVE_CALL";
 
 export type InboundDecision =
   | {
@@ -53,6 +63,8 @@ export type InboundDecision =
       /** The answer to the CONNECT. A plaintext connection is closed instead. */
       readonly status: 400 | 401 | 503;
       readonly policy?: string;
+      /** The waypoint that was passed by. */
+      readonly waypoint?: string;
       readonly trace: readonly TraceStep[];
     };
 
@@ -74,14 +86,16 @@ export function decideInboundHbone(state: MeshState, facts: InboundHboneFacts): 
   if (isOwnPort(aim.port)) return refuse("RECURSIVE_CALL", trace);
   const tunnel = local.applicationTunnel;
   const destination = { address: socketAddress, port: tunnel?.port ?? aim.port };
-  const verdict = authorize(state, {
+  if (isOwnPort(destination.port)) return refuse("RECURSIVE_CALL", trace);
+  const verdict = admit(state, {
     local,
     peerIdentity: peer.identity,
     peerAddress: peer.address,
     destination,
+    ...(facts.requireWaypoint !== undefined && { requireWaypoint: facts.requireWaypoint }),
   });
+  if (!verdict.allowed) return denied(verdict, trace);
   trace.push(...verdict.trace);
-  if (!verdict.allowed) return refuse(verdict.reason, trace, verdict.policy);
   const proxied = tunnel?.protocol === "proxy";
   const toLoopback = proxied && (facts.localhostApplicationTunnel ?? true);
   return {
@@ -96,13 +110,13 @@ export function decideInboundHbone(state: MeshState, facts: InboundHboneFacts): 
 
 /** For each captured plaintext connection: policies see no identity, and the destination stays what it was. */
 export function decideInboundPlaintext(state: MeshState, facts: InboundPlaintextFacts): InboundDecision {
-  const { local, destination, peerAddress } = facts;
+  const { local, destination } = facts;
   const trace: TraceStep[] = [];
   if (isOwnPort(destination.port)) return refuse("RECURSIVE_CALL", trace);
   if (local === undefined) return refuse("NO_WORKLOAD", trace);
-  const verdict = authorize(state, { local, peerAddress, destination });
+  const verdict = admit(state, { ...facts, local });
+  if (!verdict.allowed) return denied(verdict, trace);
   trace.push(...verdict.trace);
-  if (!verdict.allowed) return refuse(verdict.reason, trace, verdict.policy);
   const policy = verdict.policy;
   return { kind: "connect", target: destination, destination, ...(policy !== undefined && { policy }), trace };
 }
@@ -149,9 +163,16 @@ function isFronted(state: MeshState, local: MeshWorkload, address: string): bool
   if (workload) return workload.waypoint !== undefined && isMember(state, local, workload.waypoint);
   const service = state.serviceByAddress(local.network, address, local.namespace)?.service;
   if (service === undefined) return false;
-  const references = service.weightedWaypoints.map(({ destination }) => destination);
-  if (service.waypoint) references.push(service.waypoint);
-  return references.some((reference) => isMember(state, local, reference));
+  if (waypointsOf(service).some((reference) => isMember(state, local, reference))) return true;
+  return !hasWaypoint(service) && isAccountWaypoint(state, local, service);
+}
+
+/** Before a service without a waypoint stands the one of its endpoints' service account, where that takes services' connections too. */
+function isAccountWaypoint(state: MeshState, local: MeshWorkload, service: MeshService): boolean {
+  for (const { waypoint, waypointScope } of state.workloadsBehind(service.key)) {
+    if (waypointScope === "service-account" && waypoint && isMember(state, local, waypoint)) return true;
+  }
+  return false;
 }
 
 /** A virtual address of the service: of the same network rather than another, IPv4 rather than IPv6. */
@@ -166,8 +187,16 @@ function loopbackLike(address: string): string {
   return address.includes(":") ? "::1" : "127.0.0.1";
 }
 
-function refuse(reason: InboundRefusalCode, trace: TraceStep[], policy?: string): InboundDecision {
+function denied({ reason, policy, waypoint, trace }: Denial, before: readonly TraceStep[]): InboundDecision {
+  const refusal = refuse(reason, [...before, ...trace]);
+  return { ...refusal, ...(policy !== undefined && { policy }), ...(waypoint !== undefined && { waypoint }) };
+}
+
+function refuse(reason: InboundRefusalCode, trace: TraceStep[]): Refusal {
   trace.push({ code: "refused", reason });
   const { status } = closeReasons[reason];
-  return { kind: "refuse", reason, status, ...(policy !== undefined && { policy }), trace };
+  return { kind: "refuse", reason, status, trace };
 }
+
+type Denial = Extract<Admission, { readonly allowed: false }>;
+type Refusal = Extract<InboundDecision, { readonly kind: "refuse" }>;

@@ -9,6 +9,7 @@ import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
 import { AddressIndex } from "./address-index.ts";
 import { EndpointIndex } from "./endpoint-index.ts";
+import { demandsOtherwise, isJudgedDifferently } from "./judged-differently.ts";
 import { PolicyIndex, type ListedPolicies, type PolicyReach } from "./policy-index.ts";
 import type { PolicySet } from "./policy-set.ts";
 import { ServiceIndex, type ServiceMatch } from "./service-index.ts";
@@ -57,7 +58,9 @@ export class MeshState {
       authorization: { everyone: false, namespaces: new Set<string>(), workloads: new Set<string>() },
     };
     for (const name of update.removed?.addresses ?? []) {
-      if (this.#services.remove(name)) change.services.add(name);
+      const service = this.#services.remove(name);
+      if (service) change.services.add(name);
+      if (demandsOtherwise(service, undefined)) this.#judgeEndpoints(name, change.authorization);
       if (!this.#removeWorkload(name)) continue;
       change.workloads.add(name);
       change.authorization.workloads.add(name);
@@ -70,9 +73,10 @@ export class MeshState {
       change.policies.add(policy.key);
     }
     for (const service of update.services ?? []) {
-      this.#services.remove(service.key);
+      const before = this.#services.remove(service.key);
       this.#services.add(service);
       change.services.add(service.key);
+      if (demandsOtherwise(before, service)) this.#judgeEndpoints(service.key, change.authorization);
     }
     for (const workload of update.workloads ?? []) {
       const { uid } = workload;
@@ -130,12 +134,22 @@ export class MeshState {
     return this.#services.findByHostname(hostname, clientNamespace);
   }
 
+  /** Every service of that hostname, whoever may see it. */
+  servicesByHostname(hostname: string): Iterable<MeshService> {
+    return this.#services.byHostname(hostname);
+  }
+
   /** Workloads behind a service that its health policy lets in. */
   endpoints(service: MeshService): ReadonlyMap<string, MeshWorkload> {
     return this.#endpoints.of(service.key, service.loadBalancing?.allowUnhealthy ?? false);
   }
 
   /** Workloads behind a service, whatever their health. */
+  workloadsBehind(serviceKey: string): Iterable<MeshWorkload> {
+    return this.#endpoints.of(serviceKey, true).values();
+  }
+
+  /** How many workloads are behind a service, whatever their health. */
   endpointCount(serviceKey: string): number {
     return this.#endpoints.count(serviceKey);
   }
@@ -175,6 +189,10 @@ export class MeshState {
     return this.#policies.listedBy(workload, this.#workloads.get(workload.uid) === workload);
   }
 
+  #judgeEndpoints(serviceKey: string, reach: PolicyReach): void {
+    for (const { uid } of this.workloadsBehind(serviceKey)) reach.workloads.add(uid);
+  }
+
   #addWorkload(workload: MeshWorkload): void {
     this.#workloads.set(workload.uid, workload);
     put(this.#byName, `${workload.namespace}/${workload.name}`, workload);
@@ -195,14 +213,6 @@ export class MeshState {
     this.#policies.removeWorkload(workload);
     return workload;
   }
-}
-
-function isJudgedDifferently(before: MeshWorkload, after: MeshWorkload): boolean {
-  return (
-    before.namespace !== after.namespace ||
-    before.policies.length !== after.policies.length ||
-    before.policies.some((key, at) => key !== after.policies[at])
-  );
 }
 
 function put(index: Map<string, Map<string, MeshWorkload>>, at: string, workload: MeshWorkload): void {

@@ -1,8 +1,8 @@
 /** Policies of one reach, arranged so that a connection is judged by those that could concern its peer, not by all. */
-import type { Match, Policy } from "../protocol/wds/authorization.ts";
+import type { Match, Policy, Rule } from "../protocol/wds/authorization.ts";
 import { matchingRule, type RuleFacts } from "./policy-match.ts";
 
-/** Enforced policies of one action. A policy that only ever fits named peers is filed under those names; the rest is always judged. */
+/** Policies of one action. One that only ever fits named peers or ports is filed under those names; the rest is always judged. */
 class PolicyDrawer {
   readonly #named = new Map<string, Map<string, Policy>>();
   readonly #always = new Map<string, Policy>();
@@ -14,7 +14,7 @@ class PolicyDrawer {
 
   add(policy: Policy): void {
     this.#size++;
-    const names = peersOf(policy);
+    const names = namesOfPolicy(policy);
     if (names === undefined) this.#always.set(policy.key, policy);
     for (const name of names ?? []) {
       const filed = this.#named.get(name);
@@ -25,7 +25,7 @@ class PolicyDrawer {
 
   remove(policy: Policy): void {
     this.#size--;
-    const names = peersOf(policy);
+    const names = namesOfPolicy(policy);
     if (names === undefined) this.#always.delete(policy.key);
     for (const name of names ?? []) {
       const filed = this.#named.get(name);
@@ -34,14 +34,18 @@ class PolicyDrawer {
     }
   }
 
-  find(facts: RuleFacts, tally: Tally): Policy | undefined {
+  /** The first policy that fits and that `accept` takes. */
+  find(facts: RuleFacts, tally: Tally, accept: (policy: Policy) => boolean = always): Policy | undefined {
+    if (this.#size === 0) return undefined;
+    const found = firstFit(this.#always, facts, tally, accept);
+    if (found !== undefined || this.#named.size === 0) return found;
+    const filed = (name: string): Policy | undefined => firstFit(this.#named.get(name), facts, tally, accept);
     return (
-      firstFit(this.#always.values(), facts, tally) ??
-      firstFit(this.#named.get(`namespace ${facts.namespace}`)?.values(), facts, tally) ??
+      filed(`namespace ${facts.namespace}`) ??
+      filed(`port ${facts.destinationPort}`) ??
       (facts.principal === undefined
         ? undefined
-        : (firstFit(this.#named.get(`principal ${facts.principal}`)?.values(), facts, tally) ??
-          firstFit(this.#named.get(`account ${facts.namespace}/${facts.serviceAccount}`)?.values(), facts, tally)))
+        : (filed(`principal ${facts.principal}`) ?? filed(`account ${facts.namespace}/${facts.serviceAccount}`)))
     );
   }
 }
@@ -56,7 +60,7 @@ export class PolicySet {
   readonly #deny = new PolicyDrawer();
   readonly #allow = new PolicyDrawer();
   /** Judged and reported, never enforced. */
-  readonly #dryRun = new Map<string, Policy>();
+  readonly #dryRun = new PolicyDrawer();
 
   get isEmpty(): boolean {
     return this.#deny.size + this.#allow.size + this.#dryRun.size === 0;
@@ -68,14 +72,12 @@ export class PolicySet {
   }
 
   add(policy: Policy): void {
-    if (policy.dryRun) this.#dryRun.set(policy.key, policy);
-    else this.#drawerOf(policy).add(policy);
+    this.#drawerOf(policy).add(policy);
   }
 
   /** Takes out a policy that was added: the same object or an equal one. */
   remove(policy: Policy): void {
-    if (policy.dryRun) this.#dryRun.delete(policy.key);
-    else this.#drawerOf(policy).remove(policy);
+    this.#drawerOf(policy).remove(policy);
   }
 
   findDeny(facts: RuleFacts, tally: Tally): Policy | undefined {
@@ -86,41 +88,66 @@ export class PolicySet {
     return this.#allow.find(facts, tally);
   }
 
-  dryRuns(): Iterable<Policy> {
-    return this.#dryRun.values();
+  /** Every policy in its trial that fits. */
+  fittingDryRuns(facts: RuleFacts, tally: Tally): ReadonlySet<Policy> {
+    if (this.#dryRun.size === 0) return none;
+    const fitting = new Set<Policy>();
+    this.#dryRun.find(facts, tally, (policy) => {
+      fitting.add(policy);
+      return false;
+    });
+    return fitting;
   }
 
   #drawerOf(policy: Policy): PolicyDrawer {
+    if (policy.dryRun) return this.#dryRun;
     return policy.action === "deny" ? this.#deny : this.#allow;
   }
 }
 
-function firstFit(policies: Iterable<Policy> | undefined, facts: RuleFacts, tally: Tally): Policy | undefined {
-  for (const policy of policies ?? []) {
+function firstFit(
+  policies: ReadonlyMap<string, Policy> | undefined,
+  facts: RuleFacts,
+  tally: Tally,
+  accept: (policy: Policy) => boolean,
+): Policy | undefined {
+  if (policies === undefined) return undefined;
+  for (const policy of policies.values()) {
     tally.judged++;
-    if (matchingRule(policy, facts)) return policy;
+    if (matchingRule(policy, facts) && accept(policy)) return policy;
   }
   return undefined;
 }
 
+function always(): boolean {
+  return true;
+}
+
 /**
- * The only peers that a policy can fit, as the names it is filed under; undefined where it might fit others too.
- * It cannot when each rule has a clause whose every match names principals, service accounts or namespaces exactly.
+ * The only peers or ports that a policy can fit, as the names it is filed under; undefined where it might fit others too.
+ * It cannot when each rule has a clause whose every match names principals, service accounts, namespaces or ports exactly.
  */
-function peersOf(policy: Policy): Set<string> | undefined {
+function namesOfPolicy(policy: Policy): Set<string> | undefined {
   const names = new Set<string>();
   for (const rule of policy.rules) {
-    const selective = rule.clauses.find(
-      ({ matches }) => matches.length > 0 && matches.every((match) => namesOf(match) !== undefined),
-    );
+    // Many policies may share a port; few share a peer.
+    const selective = namesOfRule(rule, peersOf) ?? namesOfRule(rule, portsOf);
     if (selective === undefined) return undefined;
-    for (const match of selective.matches) for (const name of namesOf(match) ?? []) names.add(name);
+    for (const name of selective) names.add(name);
   }
   return names;
 }
 
-function namesOf(match: Match): string[] | undefined {
-  const { principals, serviceAccounts, namespaces } = match;
+/** The names of the first clause that nothing but its names can satisfy. */
+function namesOfRule({ clauses }: Rule, namesOf: (match: Match) => string[] | undefined): string[] | undefined {
+  for (const { matches } of clauses) {
+    const names = matches.map(namesOf);
+    if (names.length > 0 && names.every((some) => some !== undefined)) return names.flat();
+  }
+  return undefined;
+}
+
+function peersOf({ principals, serviceAccounts, namespaces }: Match): string[] | undefined {
   if (serviceAccounts.length > 0) {
     return serviceAccounts.map((account) => `account ${account.namespace}/${account.serviceAccount}`);
   }
@@ -134,3 +161,9 @@ function namesOf(match: Match): string[] | undefined {
   }
   return undefined;
 }
+
+function portsOf({ destinationPorts }: Match): string[] | undefined {
+  return destinationPorts.length > 0 ? destinationPorts.map((port) => `port ${port}`) : undefined;
+}
+
+const none: ReadonlySet<Policy> = new Set();

@@ -69,6 +69,11 @@ export class ServiceIndex {
     return preferred(this.#byHostname.get(hostname)?.values(), clientNamespace);
   }
 
+  /** Whoever may see them. */
+  byHostname(hostname: string): Iterable<MeshService> {
+    return this.#byHostname.get(hostname)?.values() ?? [];
+  }
+
   #vipsOf(network: string): NetworkVips {
     let vips = this.#networks.get(network);
     if (vips === undefined) this.#networks.set(network, (vips = { exact: new Map(), prefixes: new PrefixTree() }));

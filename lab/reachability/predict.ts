@@ -1,7 +1,7 @@
 /** What the mesh's own decisions say should become of a request: asked of the same code that the agents' workers ask. */
 import type { Endpoint } from "../../core/base/ip.ts";
 import type { Random } from "../../core/base/random.ts";
-import { authorize } from "../../core/decision/authorize.ts";
+import { admit } from "../../core/decision/admit.ts";
 import type { MeshState } from "../../core/decision/mesh-state.ts";
 import { decideOutbound } from "../../core/decision/route.ts";
 import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identity.ts";
@@ -46,9 +46,9 @@ function judge(
 ): Outcome {
   const plain: Outcome =
     identity === undefined ? { kind: "plaintext" } : { kind: "hbone", identity: formatIdentity(identity) };
-  // Policies are enforced by the server's agent; a server without one lets everybody in.
+  // Policies, and the way through a waypoint, are enforced by the server's agent; a server without one lets everybody in.
   if (server.tunnel !== "hbone") return plain;
-  const verdict = authorize(state, {
+  const verdict = admit(state, {
     local: server,
     peerAddress: client.addresses[0] ?? "",
     destination,

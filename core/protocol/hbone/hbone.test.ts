@@ -66,7 +66,7 @@ suite("the CONNECT of a tunnelled connection", () => {
     ["an authority without a port", { ...base, ":authority": "10.0.0.1" }, "hbone.bad-authority"],
   ];
   for (const [what, headers, code] of refused) {
-    test(`is refused with ${what}`, () => {
+    test(`F-063 H016 is refused with ${what}`, () => {
       const error = parseConnect(headers);
       assert.ok(error instanceof HboneError);
       assert.equal(error.type.code, code);
@@ -139,7 +139,7 @@ suite("an authority", () => {
     `${"a".repeat(65_536)}:80`,
   ];
   for (const text of bad) {
-    test(`${JSON.stringify(text.slice(0, 24))} (${text.length}) is refused`, () => {
+    test(`F-063 H016 ${JSON.stringify(text.slice(0, 24))} (${text.length}) is refused`, () => {
       const error = parseAuthority(text);
       assert.ok(error instanceof HboneError);
       assert.ok(JSON.stringify(error.type).length < 600, "the log line stays short");

@@ -35,7 +35,7 @@ suite("a SPIFFE id", () => {
     ["more than 2,048 characters", `spiffe://td/ns/a/sa/${"b".repeat(2048)}`, "spiffe.too-long"],
   ];
   for (const [what, uri, code] of refused) {
-    test(`is refused with ${what}`, () => {
+    test(`H046 is refused with ${what}`, () => {
       const error = parseIdentity(uri);
       assert.ok(error instanceof SpiffeError);
       assert.equal(error.type.code, code);

@@ -1,5 +1,5 @@
 /** A service: a hostname, its virtual addresses and how its ports lead to workloads (istio.workload.Service), parsed once. */
-import type { LoadBalancing, NetworkAddress, Service } from "../generated/workload.ts";
+import type { Extension, LoadBalancing, NetworkAddress, Service } from "../generated/workload.ts";
 import { addressOf, allOf, enumOf, portMappings, prefixOf, required, serviceKeyOf } from "./fields.ts";
 import type { PortMapping, Prefix } from "./fields.ts";
 import { gatewayOf, type GatewayRef } from "./gateway.ts";
@@ -20,6 +20,8 @@ export interface MeshService {
   readonly subjectAltNames: readonly string[];
   readonly waypoint?: GatewayRef;
   readonly weightedWaypoints: readonly { readonly destination: GatewayRef; readonly weight: number }[];
+  /** Its endpoints take connections on its ports from its waypoint only. */
+  readonly waypointRequired?: true;
   readonly loadBalancing?: LoadBalancingRule;
   readonly ipFamilies: "automatic" | "ipv4" | "ipv6" | "dual";
   /** Preferred among services that share an address or hostname. */
@@ -27,6 +29,13 @@ export interface MeshService {
   /** "namespace": clients of other namespaces do not see it. */
   readonly visibility: "public" | "namespace";
 }
+
+/**
+ * The name of an entry in Service.extensions (field 10) that says: endpoints take connections on this service's ports from its
+ * waypoint only. Without a waypoint in the record nobody can be it, and the ports are closed. Its config is not looked at.
+ * Ours: other agents skip extensions they do not know.
+ */
+export const waypointRequired = "ambientd.io/waypoint-required";
 
 export type LocalityScope = "region" | "zone" | "subzone" | "node" | "cluster" | "network";
 
@@ -73,12 +82,17 @@ export function parseService(message: Service): MeshService | WdsError {
     subjectAltNames: message.subjectAltNames,
     ...(waypoint && { waypoint }),
     weightedWaypoints,
+    ...(message.extensions.some(asksForWaypoint) && { waypointRequired: true as const }),
     ...(loadBalancing && { loadBalancing }),
     ipFamilies,
     canonical: message.canonical,
     // A visibility this version does not know counts as public (agent-wire 4.4).
     visibility: message.visibility === 1 ? "namespace" : "public",
   };
+}
+
+function asksForWaypoint({ name }: Extension): boolean {
+  return name === waypointRequired;
 }
 
 type VirtualAddress = MeshService["vips"][number] | MeshService["cidrVips"][number];

@@ -5,6 +5,7 @@ import * as security from "../generated/security.ts";
 import * as workload from "../generated/workload.ts";
 import { decodeAddress, type MeshAddress } from "./address.ts";
 import { decodeAuthorization, failClosed, type Policy } from "./authorization.ts";
+import { waypointRequired } from "./service.ts";
 import { WdsError } from "./wds-error.ts";
 
 const emptyWorkload = workload.Workload.decode(new Uint8Array());
@@ -52,7 +53,7 @@ suite("a workload on the wire", () => {
     assert.equal(address.workload.capacity, 0);
   });
 
-  test("has its addresses in canonical text, IPv4-mapped ones as IPv4", () => {
+  test("H039 has its addresses in canonical text, IPv4-mapped ones as IPv4", () => {
     const mapped = Buffer.from("00000000000000000000ffff0a000001", "hex");
     const six = Buffer.from("fd000000000000000000000000000001", "hex");
     const address = decodeWorkload({ addresses: [Buffer.from([10, 0, 0, 2]), mapped, six] });
@@ -141,6 +142,17 @@ suite("a service on the wire", () => {
     assert.equal(address.service.visibility, "public");
   });
 
+  test("M01 asks for its waypoint by an extension, whatever that says", () => {
+    const asking = (names: string[]): unknown => {
+      const extensions = names.map((name) => ({ name, config: undefined }));
+      const address = decodeService({ extensions });
+      assert.ok(!(address instanceof WdsError) && address.kind === "service");
+      return address.service.waypointRequired;
+    };
+    assert.equal(asking(["another", waypointRequired]), true);
+    assert.equal(asking(["another"]), undefined);
+  });
+
   const refused: [string, Partial<workload.Service>, object][] = [
     ["no hostname", { hostname: "" }, { code: "wds.bad-key", field: "hostname", key: "shop/" }],
     [
@@ -167,7 +179,7 @@ suite("a service on the wire", () => {
 suite("a policy on the wire", () => {
   const cidr = (length: number, ...octets: number[]): security.Address => ({ address: Buffer.from(octets), length });
 
-  test("has a prefix inside ::ffff:0:0/96 as the IPv4 prefix it means", () => {
+  test("H039 has a prefix inside ::ffff:0:0/96 as the IPv4 prefix it means", () => {
     const mapped = Buffer.from("00000000000000000000ffff0a000000", "hex");
     const policy = decodeAuthorization(matching({ sourceIps: [{ address: mapped, length: 104 }] }));
     assert.ok(!(policy instanceof WdsError));
@@ -201,13 +213,23 @@ suite("a policy on the wire", () => {
       { code: "wds.bad-prefix", field: "source_ips", length: 33 },
     ],
     [
+      "a port of 32 bits to match",
+      matching({ destinationPorts: [2 ** 32 - 1] }),
+      { code: "wds.bad-port", field: "destination_ports", port: 2 ** 32 - 1 },
+    ],
+    [
+      "a prefix whose length only fits once truncated to 8 bits",
+      matching({ destinationIps: [cidr(264, 10, 0, 0, 0)] }),
+      { code: "wds.bad-prefix", field: "destination_ips", length: 264 },
+    ],
+    [
       "a port that is none",
       matching({ notDestinationPorts: [65_616] }),
       { code: "wds.bad-port", field: "not_destination_ports", port: 65_616 },
     ],
   ];
   for (const [what, bytes, expected] of refused) {
-    test(`is refused with ${what}`, () => assert.deepEqual(refusal(decodeAuthorization(bytes)), expected));
+    test(`H070 is refused with ${what}`, () => assert.deepEqual(refusal(decodeAuthorization(bytes)), expected));
   }
 
   test("is refused under another's name", () => {
@@ -218,7 +240,7 @@ suite("a policy on the wire", () => {
     });
   });
 
-  test("that is refused and never was good denies all if it is a DENY, and allows nothing if it is an ALLOW", () => {
+  test("H070 that is refused and never was good denies all if it is a DENY, and allows nothing if it is an ALLOW", () => {
     const broken = { principals: [{ matchType: undefined }] };
     const deny = failClosed(matching(broken, security.Action.DENY));
     const allow = failClosed(matching(broken, security.Action.ALLOW));
