@@ -18,7 +18,7 @@ test("without any variable the agent has the field's defaults", () => {
   assert.equal(parsed.packetMark, 1337);
   assert.equal(parsed.secretTtlSeconds, 86_400);
   assert.equal(parsed.poolIdleReleaseMs, 300_000);
-  assert.equal(parsed.terminationDeadlineMs, 5_000);
+  assert.equal(parsed.termination.aloneMs, 5_000);
   assert.deepEqual(parsed.keepAlive, { idleSeconds: 180, intervalSeconds: 180, probes: 9 });
   assert.equal(parsed.adminSocket, undefined);
 });
@@ -39,12 +39,21 @@ test("a number, a share and nothing say how many workers there are", () => {
   }
 });
 
-test("the deadline of a drain follows the pod's grace period unless it is given", () => {
-  const of = (env: Record<string, string>): number => config(env).terminationDeadlineMs;
+test("F-225 the deadline of a drain follows the pod's grace period unless it is given", () => {
+  const of = (env: Record<string, string>): number | undefined => config(env).termination.relievedMs;
   assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "30" }), 25_000);
   assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "10" }), 9_000);
   assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "1" }), 1_000);
   assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "30", CONNECTION_TERMINATION_DEADLINE: "90s" }), 90_000);
+  assert.equal(of({}), undefined, "while another agent serves, connections have as long as they last");
+});
+
+test("F-225 an agent that nobody relieves ends within seconds, however long its grace period is", () => {
+  const of = (env: Record<string, string>): number => config(env).termination.aloneMs;
+  assert.equal(of({}), 5_000);
+  assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "10" }), 9_000);
+  assert.equal(of({ TERMINATION_GRACE_PERIOD_SECONDS: "3600" }), 25_000);
+  assert.equal(of({ CONNECTION_TERMINATION_DEADLINE: "90s" }), 90_000);
 });
 
 test("a bad value is named together with its fix", () => {

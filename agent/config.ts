@@ -1,6 +1,8 @@
 /** The agent's settings, from the environment variables that the field's agents read (agent-wire 10.1). A bad value names itself and its fix. */
 import { TypedError } from "../core/base/errors.ts";
 import type { KeepAlive } from "../core/linux/sockets.ts";
+import { parseProxyConfig } from "./proxy-config.ts";
+import type { TerminationDeadlines } from "./departure.ts";
 
 export interface AgentConfig {
   readonly nodeName: string;
@@ -23,10 +25,18 @@ export interface AgentConfig {
   readonly secretTtlSeconds: number;
   readonly poolIdleReleaseMs: number;
   /** How long open connections have after SIGTERM. */
-  readonly terminationDeadlineMs: number;
+  readonly termination: TerminationDeadlines;
   readonly responseBaggage: boolean;
+  /** Whether an application behind a PROXY tunnel is connected to on loopback, else at its pod's address. */
+  readonly localhostApplicationTunnel: boolean;
+  /** Whether a workload whose record names a waypoint, and a service that asks for it, is reached through that waypoint only. */
+  readonly requireWaypoint: boolean;
+  /** Whether verdicts of policies are logged at info; else at debug. */
+  readonly policyInfoLogging: boolean;
   /** Where the node daemon keeps listening sockets for the agent that comes after this one; undefined where it does not. */
   readonly listenerStore: string | undefined;
+  /** Where metrics are asked for. */
+  readonly statsPort: number;
   /** A unix socket for the admin server, besides 127.0.0.1:15000. */
   readonly adminSocket: string | undefined;
   /** ISTIO_META_* without the prefix. */
@@ -76,9 +86,13 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
     keepAlive: keepAlive(read),
     secretTtlSeconds: read.durationMs("SECRET_TTL", 86_400_000) / 1_000,
     poolIdleReleaseMs: read.durationMs("POOL_UNUSED_RELEASE_TIMEOUT", 300_000),
-    terminationDeadlineMs: terminationDeadline(read, env),
+    termination: termination(read),
     responseBaggage: read.flag("ENABLE_RESPONSE_BAGGAGE", true),
+    localhostApplicationTunnel: read.flag("LOCALHOST_APP_TUNNEL", true),
+    requireWaypoint: read.flag("AMBIENTD_REQUIRE_WAYPOINT", true),
+    policyInfoLogging: read.flag("AUTHZ_POLICY_INFO_LOGGING", false),
     listenerStore: read.path("AMBIENTD_LISTENER_STORE"),
+    statsPort: read.statsPort(),
     adminSocket: read.path("AMBIENTD_ADMIN_SOCKET"),
     metadata: prefixed(env, "ISTIO_META_"),
   };
@@ -138,6 +152,14 @@ class Reader {
     return otherwise;
   }
 
+  statsPort(): number {
+    const text = this.#env["PROXY_CONFIG"];
+    const config = parseProxyConfig(text);
+    if (typeof config !== "string") return config.statsPort;
+    this.#problems.push(bad("PROXY_CONFIG", (text ?? "").slice(0, 100), config));
+    return 0;
+  }
+
   /** `N`, `0` for every core, or `P%` of them, rounded up (agent-wire 10.2). */
   workers(cores: number): number {
     const text = this.#env["ZTUNNEL_WORKER_THREADS"];
@@ -184,15 +206,21 @@ function keepAlive(read: Reader): KeepAlive | undefined {
   return read.flag("KEEPALIVE_ENABLED", true) ? settings : undefined;
 }
 
-/** CONNECTION_TERMINATION_DEADLINE, else a little less than the pod's grace period, else 5 s (agent-wire 2.8). */
-function terminationDeadline(read: Reader, env: Environment): number {
-  if (env["CONNECTION_TERMINATION_DEADLINE"] !== undefined) {
-    return read.durationMs("CONNECTION_TERMINATION_DEADLINE", 5_000);
-  }
-  const grace = read.number("TERMINATION_GRACE_PERIOD_SECONDS", 0, 0, 86_400);
-  if (grace === 0) return 5_000;
-  return Math.max(1, grace > 10 ? grace - 5 : grace - 1) * 1_000;
+/**
+ * CONNECTION_TERMINATION_DEADLINE, else a little less than the pod's grace period, else 5 s (agent-wire 2.8). Where another agent serves
+ * meanwhile open connections have all of a long grace period, and without any of the two they have no deadline at all; where none
+ * does, nobody shall wait for a successor for an hour.
+ */
+function termination(read: Reader): TerminationDeadlines {
+  const deadlineMs = read.durationMs("CONNECTION_TERMINATION_DEADLINE", 0);
+  const grace = read.number("TERMINATION_GRACE_PERIOD_SECONDS", 0, 0, 2_592_000);
+  if (deadlineMs > 0) return { relievedMs: deadlineMs, aloneMs: deadlineMs };
+  if (grace === 0) return { relievedMs: undefined, aloneMs: 5_000 };
+  const graceMs = Math.max(1, grace > 10 ? grace - 5 : grace - 1) * 1_000;
+  return { relievedMs: graceMs, aloneMs: Math.min(graceMs, longestAloneMs) };
 }
+
+const longestAloneMs = 25_000;
 
 function prefixed(env: Environment, prefix: string): Record<string, string> {
   const found: Record<string, string> = {};

@@ -18,6 +18,11 @@ export class EachWorker {
     if (this.#said.size >= this.#count()) this.#all.resolve();
   }
 
+  /** Settles when all have said it. */
+  ever(): Promise<void> {
+    return this.#all.promise;
+  }
+
   /** @returns whether all have said it by then. */
   within(deadlineMs: number): Promise<boolean> {
     return new Promise((resolve) => {

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { until } from "../test/support/until.ts";
 import { environmentProblem } from "./hardening.ts";
 
-test("an environment that would undo the agent's promises is refused by name, with the fix", () => {
+test("H100 an environment that would undo the agent's promises is refused by name, with the fix", () => {
   assert.equal(environmentProblem({ PATH: "/bin", NODE_OPTIONS: "" }, ["--disable-sigusr1"]), undefined);
   for (const variable of ["NODE_OPTIONS", "NODE_TLS_REJECT_UNAUTHORIZED", "NODE_EXTRA_CA_CERTS", "OPENSSL_CONF"]) {
     assert.match(environmentProblem({ [variable]: "x" }, []) ?? "", new RegExp(`: ${variable} is set.*leave it out`));
@@ -17,7 +17,7 @@ test("an environment that would undo the agent's promises is refused by name, wi
   }
 });
 
-test("a process that protects its memory has no core files, opens no debugger, and goes on", async (t) => {
+test("H100 a process that protects its memory has no core files, opens no debugger, and goes on", async (t) => {
   const script = `
     const { protectMemory } = await import(${JSON.stringify(join(import.meta.dirname, "hardening.ts"))});
     const { createLog } = await import(${JSON.stringify(join(import.meta.dirname, "../core/base/log.ts"))});

@@ -12,13 +12,15 @@ import { startXdsSession, type XdsSession } from "../control/client/xds-session.
 import { configDump } from "./admin/config-dump.ts";
 import { AdminServer, levels } from "./admin/server.ts";
 import { ConfigError, parseConfig, type AgentConfig } from "./config.ts";
-import { EachWorker } from "./each-worker.ts";
+import { Departure } from "./departure.ts";
 import { environmentProblem, protectMemory } from "./hardening.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
+import { AgentMetrics } from "./metrics/agent-metrics.ts";
 import { Pods } from "./pods.ts";
 import { StoreClient } from "./listeners/store-client.ts";
 import { missingPrivilege } from "./privileges.ts";
 import { Readiness } from "./readiness.ts";
+import { Takeover } from "./takeover.ts";
 import type { FromWorker } from "./worker-messages.ts";
 import { Workers } from "./workers.ts";
 import { WorkloadCertificates } from "./workload-certificates.ts";
@@ -67,16 +69,16 @@ class Agent {
   readonly #certificates: WorkloadCertificates;
   readonly #readiness: Readiness;
   readonly #admin: AdminServer;
+  readonly #metrics: AgentMetrics;
   /** Undefined under a node daemon that keeps no sockets. */
   readonly #store: StoreClient | undefined;
   #xds: XdsSession | undefined;
   #zds: ZdsClient | undefined;
   #zdsPhase: ZdsPhase = "disconnected";
-  #phase: "serving" | "last-orders" | "draining" = "serving";
-  /** Settles when no worker has anything left of what it had when the end was announced. */
-  readonly #earlierEnded = new EachWorker(systemClock, () => this.#workers.count);
-  /** Settles when every worker has closed everything. */
-  readonly #allDrained = new EachWorker(systemClock, () => this.#workers.count);
+  readonly #departure: Departure;
+  readonly #takeover: Takeover;
+  /** The ports that only one agent of a network namespace has are another one's. */
+  #hasYielded = false;
 
   constructor(config: AgentConfig, log: Log) {
     this.#config = config;
@@ -84,10 +86,12 @@ class Agent {
     this.#readiness = new Readiness(() => {
       const { gates } = this.#readiness;
       this.#workers.broadcast({ kind: "gates", gates });
-      if (this.#phase !== "serving" || gates.some(({ pending }) => pending !== undefined)) return;
+      if (this.#departure.phase !== "serving" || gates.some(({ pending }) => pending !== undefined)) return;
       this.#log.info("agent is ready");
       this.#store?.sayServing(true);
+      void this.#takeover.serving();
     });
+    this.#takeover = new Takeover(systemClock, log);
     this.#workers = new Workers({
       count: config.workers,
       readiness: { port: 15_021, address: ownAddress(config.instanceIp) },
@@ -100,17 +104,24 @@ class Agent {
         workloadDeadlineMs: 5_000,
         poolIdleReleaseMs: config.poolIdleReleaseMs,
         responseBaggage: config.responseBaggage,
+        localhostApplicationTunnel: config.localhostApplicationTunnel,
+        requireWaypoint: config.requireWaypoint,
+        policyInfoLogging: config.policyInfoLogging,
       },
       clock: systemClock,
       log,
       snapshot: () => this.#mesh.snapshot(),
-      greeting: () => [...this.#certificates.greeting(), { kind: "gates", gates: this.#readiness.gates }],
+      greeting: () => [
+        ...this.#certificates.greeting(),
+        { kind: "gates", gates: this.#readiness.gates },
+        ...(this.#hasYielded ? [{ kind: "yield" } as const] : []),
+      ],
       deliveries: () => this.#pods.deliveries(),
       onMessage: (message, index) => this.#hear(message, index),
       onLost: (index) => {
+        this.#metrics.workerLost(index);
         this.#pods.workerLost(index);
-        this.#earlierEnded.add(index);
-        if (this.#phase === "draining") this.#allDrained.add(index);
+        this.#departure.workerLost(index);
       },
     });
     const { listenerStore } = config;
@@ -159,16 +170,44 @@ class Agent {
         resources: () => this.#mesh.held(),
         logLevel: (level) => this.#logLevel(level),
         quit: () => void this.#quit("quitquitquit"),
+        yield: () => void this.#yield(),
       },
       log,
     );
+    this.#metrics = new AgentMetrics({
+      port: config.statsPort,
+      tag: config.metadata["ISTIO_VERSION"] ?? "unknown",
+      clock: systemClock,
+      log,
+      broadcast: (message) => this.#workers.broadcast(message),
+      sources: {
+        workers: () => this.#workers.count,
+        restarts: () => this.#workers.losses,
+        pods: () => this.#pods.rows(),
+        certificates: () => this.#manager.dump(),
+        gates: () => this.#readiness.gates,
+        xds: () => this.#xds?.status(),
+        workloads: () => this.#mesh.state.workloads(),
+        droppedLines: () => 0,
+      },
+    });
+    this.#departure = new Departure({
+      clock: systemClock,
+      log,
+      deadlines: config.termination,
+      workers: () => this.#workers.count,
+      broadcast: (message) => this.#workers.broadcast(message),
+      store: this.#store,
+      sharesPorts: false,
+      letGo: () => this.#letGo(),
+    });
   }
 
   async run(): Promise<void> {
     const { nodeName, clusterId, workers } = this.#config;
     process.on("SIGTERM", () => void this.#quit("SIGTERM"));
     process.on("SIGINT", () => {
-      if (this.#phase !== "serving") process.exit(0);
+      if (this.#departure.phase !== "serving") process.exit(0);
       void this.#quit("SIGINT");
     });
     this.#log.info({ node: nodeName, workers, pid: process.pid }, "agent starts");
@@ -216,11 +255,33 @@ class Agent {
     void this.#xds.ready.then(() => this.#readiness.open("state manager"));
   }
 
+  /** @returns why it cannot be: without a listener store there is nobody whom this agent could relieve. */
   async #listen(): Promise<string | undefined> {
     const { adminSocket } = this.#config;
-    const failed = await this.#admin.listenLocally();
-    if (failed !== undefined) return failed.sentence();
-    return adminSocket === undefined ? undefined : (await this.#admin.listenAt(adminSocket))?.sentence();
+    const local = { name: "127.0.0.1:15000", listen: () => this.#admin.listenLocally() };
+    const places =
+      adminSocket === undefined ? [] : [{ name: adminSocket, listen: () => this.#admin.listenAt(adminSocket) }];
+    for (const place of [local, ...places]) {
+      const failed = await this.#takeover.have(place);
+      if (failed === undefined) continue;
+      if (this.#store === undefined) return failed;
+      this.#log.info({ place: place.name }, "another agent has this port; it is asked for it when this one serves");
+    }
+    return undefined;
+  }
+
+  /** Another agent takes the ports over; this one can still be asked, by its process id. */
+  async #yield(): Promise<void> {
+    const { adminSocket } = this.#config;
+    this.#log.info("another agent of this network namespace serves, and has the ports from now on");
+    this.#hasYielded = true;
+    this.#takeover.close();
+    this.#admin.close();
+    this.#metrics.close();
+    this.#workers.broadcast({ kind: "yield" });
+    if (adminSocket === undefined) return;
+    const failed = await this.#admin.listenAt(`${adminSocket}.${process.pid}`);
+    if (failed !== undefined) this.#log.warn({ error: failed.type }, "this agent can no longer be asked");
   }
 
   #hear(message: FromWorker, index: number): void {
@@ -235,9 +296,10 @@ class Agent {
       case "readiness-failed":
         return this.#log.error({ port: 15_021, problem: message.detail }, "readiness cannot be asked for");
       case "earlier-ended":
-        return this.#earlierEnded.add(index);
       case "drained":
-        return this.#allDrained.add(index);
+        return this.#departure.heard(message.kind, index);
+      case "metrics":
+        return this.#metrics.receive(index, message);
       case "started":
       case "mesh-applied":
       case "dumped":
@@ -246,7 +308,8 @@ class Agent {
   }
 
   #podsChanged(): void {
-    if (this.#phase === "draining") return;
+    this.#metrics.podsChanged();
+    if (this.#departure.phase === "draining") return;
     const pending = this.#pods.pending();
     if (this.#zdsPhase !== "live") {
       const reason =
@@ -285,29 +348,16 @@ class Agent {
     });
   }
 
-  /**
-   * Serves on until somebody else does, within limits; then no new connection, the open ones within the deadline, and everything is closed.
-   */
   async #quit(cause: string): Promise<void> {
-    if (this.#phase !== "serving") return;
-    this.#phase = "last-orders";
-    const { terminationDeadlineMs } = this.#config;
-    const endMs = systemClock.nowMs() + terminationDeadlineMs;
-    this.#log.info({ cause, deadlineMs: terminationDeadlineMs }, "agent is to end");
+    const departed = this.#departure.begin(cause);
+    if (departed === undefined) return;
     // The clock's timers keep nothing alive, and by the end nothing else may.
     const alive = setInterval(() => undefined, 1_000);
-    const because = await this.#relieved(Math.max(0, terminationDeadlineMs - lastOrdersMs(terminationDeadlineMs)));
-    this.#phase = "draining";
-    const deadlineMs = Math.round(Math.max(0, endMs - systemClock.nowMs()));
-    this.#log.info({ because, deadlineMs }, "agent drains");
-    this.#zds?.close();
-    this.#workers.broadcast({ kind: "drain", deadlineMs });
-    this.#pods.letGo();
-    await this.#allDrained.within(deadlineMs + graceMs);
+    await departed;
     this.#xds?.close();
-    this.#store?.close();
     this.#manager.close();
     this.#provider.close();
+    this.#takeover.close();
     this.#admin.close();
     await this.#workers.terminate();
     clearInterval(alive);
@@ -315,27 +365,13 @@ class Agent {
     process.exit(0);
   }
 
-  /**
-   * Settles, with the reason, when it is time to accept no more: another agent serves; or nobody is left for whose sake to delay the
-   * next agent's start; or there is no time left. A connection that comes meanwhile is better off here than in a queue without an agent.
-   */
-  async #relieved(withinMs: number): Promise<"a successor serves" | "all have ended" | "time is up"> {
-    const endMs = systemClock.nowMs() + withinMs;
-    this.#store?.sayServing(false);
-    if (await this.#store?.hasSuccessor()) return "a successor serves";
-    this.#workers.broadcast({ kind: "last-orders" });
-    for (;;) {
-      const leftMs = endMs - systemClock.nowMs();
-      if (leftMs <= 0) return "time is up";
-      if (await this.#earlierEnded.within(Math.min(leftMs, askSuccessorEveryMs))) return "all have ended";
-      if (await this.#store?.hasSuccessor()) return "a successor serves";
-    }
+  /** Nothing is accepted any more: pods and their sockets are another agent's. Control is still listened to: its policies hold to the end. */
+  #letGo(): void {
+    this.#hasYielded = true;
+    this.#zds?.close();
+    this.#pods.letGo();
+    this.#store?.close();
   }
-}
-
-/** What the last connections to be accepted get of the deadline. */
-function lastOrdersMs(deadlineMs: number): number {
-  return Math.min(1_000, deadlineMs / 4);
 }
 
 /** The pod's address, where it is one: who asks for readiness asks there. undefined: any. */
@@ -354,8 +390,6 @@ function readToken(source: string): string {
   }
 }
 
-const graceMs = 1_000;
-const askSuccessorEveryMs = 100;
 const usage = `usage: ambientd agent
 Configured by its environment: XDS_ADDRESS, CA_ADDRESS, XDS_ROOT_CA, CA_ROOT_CA, AUTH_TOKEN, INPOD_UDS, NODE_NAME, CLUSTER_ID,
 SECRET_TTL, ZTUNNEL_WORKER_THREADS, AMBIENTD_ADMIN_SOCKET and more: docs/agent.md.

@@ -11,7 +11,7 @@ import { silentLog } from "../core/base/log.ts";
 import { agentNode, podYaml, startTestPlane } from "../test/support/control-plane.ts";
 import { identityOf, testRoot } from "../test/support/identities.ts";
 
-test("roots and tokens that appear later, and those that are swapped, are the ones that count", async (t) => {
+test("F-117 F-119 F-139 H053 roots and tokens that appear later, and those that are swapped, are the ones that count", async (t) => {
   const plane = await startTestPlane(t);
   plane.source.put("pods", podYaml("web", "node1", "10.1.0.5"));
   const volume = join(plane.directory, "volume");

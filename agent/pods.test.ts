@@ -4,9 +4,10 @@ import { afterEach, beforeEach, test } from "node:test";
 import { ManualClock } from "../core/base/clock.ts";
 import { silentLog } from "../core/base/log.ts";
 import { createNetworkNamespace, inNamespace } from "../core/linux/namespace.ts";
-import { setUp } from "../core/linux/netlink/links.ts";
+import { createVeth, deleteLink, setUp } from "../core/linux/netlink/links.ts";
 import { closeDescriptor, connectTcp, listenTcp } from "../core/linux/sockets.ts";
 import { enterNamespaces } from "../test/support/namespaced.ts";
+import { until } from "../test/support/until.ts";
 import { Pods } from "./pods.ts";
 import type { PodDelivery, PodDescriptors, ToWorker } from "./worker-messages.ts";
 
@@ -53,16 +54,17 @@ beforeEach(() => {
   );
 });
 
-afterEach(() => {
+afterEach(async () => {
   if (skip !== false) return;
   pods.stopOthers(new Set());
   for (const uid of ["a", "b"])
     for (let i = 0; i < 4; i++) for (const w of [0, 1]) pods.receive({ kind: "pod-gone", uid }, w);
-  assert.equal(openDescriptors(), before, "every descriptor has been given back");
+  // netlink closes its sockets a moment later.
+  await until("every descriptor has been given back", 2_000, () => openDescriptors() === before);
 });
 
 test(
-  "a pod is served once every worker has its own copy of three sockets in the pod's namespace",
+  "F-001 a pod is served once every worker has its own copy of three sockets in the pod's namespace",
   { skip },
   async () => {
     const netns = createNetworkNamespace();
@@ -86,36 +88,47 @@ test(
   },
 );
 
-test("the same pod in the same namespace is served already; in another one it is served anew", { skip }, async () => {
-  const netns = createNetworkNamespace();
-  assert.equal(await pods.serve("a", info, netns), undefined);
-  const same = inNamespace(netns, () => openSync("/proc/thread-self/ns/net", "r"));
-  assert.equal(await pods.serve("a", info, same), undefined);
-  assert.equal(deliveries[0]?.length, 1);
-  assert.equal(await pods.serve("a", info, createNetworkNamespace()), undefined);
-  assert.ok(sent.some((message) => message.kind === "leave" && message.uid === "a"));
-  assert.deepEqual(
-    pods.rows().map(({ state }) => state),
-    ["Up", "Leaving"],
-  );
-});
+test(
+  "F-153 the same pod in the same namespace is served already; in another one it is served anew",
+  { skip },
+  async () => {
+    const netns = createNetworkNamespace();
+    assert.equal(await pods.serve("a", info, netns), undefined);
+    const same = inNamespace(netns, () => openSync("/proc/thread-self/ns/net", "r"));
+    assert.equal(await pods.serve("a", info, same), undefined);
+    assert.equal(deliveries[0]?.length, 1);
+    assert.equal(await pods.serve("a", info, createNetworkNamespace()), undefined);
+    assert.ok(sent.some((message) => message.kind === "leave" && message.uid === "a"));
+    assert.deepEqual(
+      pods.rows().map(({ state }) => state),
+      ["Up", "Leaving"],
+    );
+  },
+);
 
-test("a pod whose port is taken is refused by name, kept, and served when the port is free", { skip }, async () => {
-  const netns = createNetworkNamespace();
-  const squatter = listenTcp({ netns, address: "::", port: 15_006 });
-  assert.ok("fd" in squatter);
-  const error = await pods.serve("a", info, netns);
-  assert.deepEqual([error?.type.code, error?.type.code === "pods.listen" && error.type.port], ["pods.listen", 15_006]);
-  assert.deepEqual(pods.pending(), ["a"]);
-  clock.advance(5_000);
-  await new Promise((resolve) => setImmediate(resolve));
-  assert.deepEqual(pods.pending(), ["a"]);
-  closeDescriptor(squatter.fd);
-  clock.advance(5_000);
-  await new Promise((resolve) => setImmediate(resolve));
-  assert.deepEqual(pods.pending(), []);
-  assert.equal(pods.rows()[0]?.state, "Up");
-});
+test(
+  "F-155 H082 a pod whose port is taken is refused by name, kept, and served when the port is free",
+  { skip },
+  async () => {
+    const netns = createNetworkNamespace();
+    const squatter = listenTcp({ netns, address: "::", port: 15_006 });
+    assert.ok("fd" in squatter);
+    const error = await pods.serve("a", info, netns);
+    assert.deepEqual(
+      [error?.type.code, error?.type.code === "pods.listen" && error.type.port],
+      ["pods.listen", 15_006],
+    );
+    assert.deepEqual(pods.pending(), ["a"]);
+    clock.advance(5_000);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(pods.pending(), ["a"]);
+    closeDescriptor(squatter.fd);
+    clock.advance(5_000);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(pods.pending(), []);
+    assert.equal(pods.rows()[0]?.state, "Up");
+  },
+);
 
 test(
   "a pod that comes back while its 15008 lingers gets its ports without waiting for the linger",
@@ -134,7 +147,7 @@ test(
   },
 );
 
-test("the snapshot's end stops those that it did not name", { skip }, async () => {
+test("F-154 the snapshot's end stops those that it did not name", { skip }, async () => {
   await pods.serve("a", info, createNetworkNamespace());
   await pods.serve("b", info, createNetworkNamespace());
   pods.stopOthers(new Set(["b"]));
@@ -148,7 +161,7 @@ test("the snapshot's end stops those that it did not name", { skip }, async () =
 });
 
 test(
-  "a pod's namespace is let go when the last worker has nothing of it left, one that died included",
+  "H103 a pod's namespace is let go when the last worker has nothing of it left, one that died included",
   { skip },
   async () => {
     await pods.serve("a", info, createNetworkNamespace());
@@ -161,7 +174,42 @@ test(
   },
 );
 
-test("a worker that dies while a pod is being opened does not keep the daemon waiting", { skip }, async () => {
+test(
+  "F-226 a pod that left and lost its network is dead: its workers end what is still open there",
+  { skip },
+  async () => {
+    const [netns, node] = [createNetworkNamespace(), createNetworkNamespace()];
+    assert.equal(await createVeth({ name: "eth0", netns, peer: { name: "veth1", netns: node } }), undefined);
+    await pods.serve("a", info, netns);
+    const ended = (): boolean => sent.some((message) => message.kind === "pod-dead" && message.uid === "a");
+    clock.advance(10_000);
+    pods.stop("a");
+    clock.advance(10_000);
+    assert.equal(ended(), false, "it only left the mesh: what is open goes on");
+    await deleteLink("veth1", { netns: node });
+    clock.advance(2_000);
+    assert.equal(ended(), true);
+    closeDescriptor(node);
+  },
+);
+
+test(
+  "H106 an agent that is relieved takes no more pods, and lets each namespace go with its last connection",
+  { skip },
+  async () => {
+    await pods.serve("a", info, createNetworkNamespace());
+    pods.letGo();
+    assert.deepEqual([pods.held().next().done, pods.deliveries()], [true, []]);
+    assert.deepEqual(pods.infos(), [info], "its certificate is still needed");
+    const refused = await pods.serve("b", info, createNetworkNamespace());
+    assert.equal(refused?.type.code, "pods.ending");
+    for (const { descriptors } of deliveries.flat()) closeAll(descriptors);
+    for (const worker of [0, 1]) pods.receive({ kind: "pod-gone", uid: "a" }, worker);
+    assert.deepEqual(pods.infos(), []);
+  },
+);
+
+test("H103 a worker that dies while a pod is being opened does not keep the daemon waiting", { skip }, async () => {
   answering = false;
   const serving = pods.serve("a", info, createNetworkNamespace());
   await Promise.resolve();

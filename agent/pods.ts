@@ -8,6 +8,7 @@ import { TypedError } from "../core/base/errors.ts";
 import { LinuxError } from "../core/linux/errno.ts";
 import { inspectListener } from "../core/linux/listening-socket.ts";
 import { namespaceIdentity } from "../core/linux/namespace.ts";
+import { hasNetwork } from "../core/linux/network-links.ts";
 import { closeDescriptor, duplicateDescriptor } from "../core/linux/sockets.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import {
@@ -24,6 +25,7 @@ export class PodError extends TypedError<
   | ListenError["type"]
   | { readonly code: "pods.worker"; readonly uid: string; readonly reason: string }
   | { readonly code: "pods.replaced"; readonly uid: string } // a later request took its place
+  | { readonly code: "pods.ending"; readonly uid: string } // this agent is to end: another one serves
 > {}
 
 export interface PodsModules {
@@ -62,7 +64,6 @@ type PodState =
       readonly settle: (error?: PodError) => void;
     }
   | { readonly phase: "up"; readonly listeners: PodDescriptors }
-  | { readonly phase: "let-go" } // the process ends: its workers finish what they have
   | { readonly phase: "pending"; readonly error: PodError }; // tried again every five seconds
 
 interface Pod {
@@ -73,6 +74,8 @@ interface Pod {
   transparent: boolean;
   /** How many of its sockets an earlier agent had opened. */
   inherited: number;
+  /** It had an interface beside loopback when it came: without one it is no more. */
+  readonly hadNetwork: boolean;
   state: PodState;
   /** An attempt to serve it that is under way, shared by all who ask for one. */
   attempt?: Promise<PodError | undefined> | undefined;
@@ -88,6 +91,7 @@ interface Leaving {
   /** Settles when nobody accepts any more. */
   readonly closed: Promise<void>;
   readonly settle: () => void;
+  isDead?: boolean;
 }
 
 export class Pods {
@@ -96,6 +100,9 @@ export class Pods {
   readonly #pods = new Map<string, Pod>();
   readonly #leaving = new Map<string, Leaving[]>();
   #cancelRetry: (() => void) | undefined;
+  #cancelWatch: (() => void) | undefined;
+  /** The process ends: no pod is served any more. */
+  #isLettingGo = false;
 
   constructor(settings: PodsSettings, modules: PodsModules) {
     this.#settings = settings;
@@ -108,6 +115,10 @@ export class Pods {
    * @param netns descriptor of its namespace, owned from now on.
    */
   async serve(uid: string, info: PodInfo, netns: number): Promise<PodError | undefined> {
+    if (this.#isLettingGo) {
+      closeDescriptor(netns);
+      return new PodError({ code: "pods.ending", uid });
+    }
     const known = this.#pods.get(uid);
     if (known !== undefined && sameNamespace(known.netns, netns)) {
       closeDescriptor(netns);
@@ -120,6 +131,7 @@ export class Pods {
       netns,
       transparent: false,
       inherited: 0,
+      hadNetwork: hasNetwork(netns),
       state: { phase: "pending", error: new PodError({ code: "pods.replaced", uid }) },
     };
     this.#pods.set(uid, pod);
@@ -135,18 +147,7 @@ export class Pods {
   stop(uid: string): void {
     const pod = this.#pods.get(uid);
     if (pod === undefined) return;
-    this.#pods.delete(uid);
-    const { state } = pod;
-    if (state.phase === "pending") closeDescriptor(pod.netns);
-    else if (state.phase !== "let-go") {
-      closeListeners(state.listeners);
-      if (state.phase === "opening") state.settle(new PodError({ code: "pods.replaced", uid }));
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const workers = this.#modules.workers();
-      const leaving = { pod, accepting: new Set(workers), busy: new Set(workers), closed: promise, settle: resolve };
-      this.#leaving.set(uid, [...(this.#leaving.get(uid) ?? []), leaving]);
-      this.#modules.broadcast({ kind: "leave", uid, lingerMs: this.#settings.lingerMs });
-    }
+    if (this.#release(pod)) this.#modules.broadcast({ kind: "leave", uid, lingerMs: this.#settings.lingerMs });
     this.#modules.onChange();
   }
 
@@ -169,14 +170,16 @@ export class Pods {
     }
   }
 
+  /** Of every pod that has connections here or may get some: those that leave need their identity to the end. */
   infos(): PodInfo[] {
-    return [...this.#pods.values()].map(({ info }) => info);
+    const leaving = [...this.#leaving.values()].flat().map(({ pod }) => pod);
+    return [...this.#pods.values(), ...leaving].map(({ info }) => info);
   }
 
   rows(): PodRow[] {
     const rows = [...this.#pods.values()].map(({ uid, info, state }): PodRow => {
       if (state.phase === "pending") return { uid, info, state: "Pending", error: state.error.type };
-      return { uid, info, state: state.phase === "up" ? "Up" : state.phase === "let-go" ? "Leaving" : "Pending" };
+      return { uid, info, state: state.phase === "up" ? "Up" : "Pending" };
     });
     const leaving = [...this.#leaving.values()].flat();
     return [...rows, ...leaving.map(({ pod: { uid, info } }): PodRow => ({ uid, info, state: "Leaving" }))];
@@ -204,17 +207,12 @@ export class Pods {
 
   /**
    * Closes this thread's own copies of all sockets, once and for good: what arrives from now on is the store's to keep, and the next
-   * agent's to accept. Namespaces stay open for the workers.
+   * agent's to accept. The workers, told to drain, leave every pod by themselves; its namespace stays open until they have.
    */
   letGo(): void {
+    this.#isLettingGo = true;
     this.#cancelRetry?.();
-    for (const pod of this.#pods.values()) {
-      const { state } = pod;
-      pod.state = { phase: "let-go" };
-      if (!("listeners" in state)) continue;
-      closeListeners(state.listeners);
-      if (state.phase === "opening") state.settle(new PodError({ code: "pods.replaced", uid: pod.uid }));
-    }
+    for (const pod of [...this.#pods.values()]) this.#release(pod);
   }
 
   /** Tries again what could not be served, without waiting for its turn. */
@@ -245,6 +243,38 @@ export class Pods {
     for (const { uid, state } of this.#pods.values()) if (state.phase === "opening") this.#served(uid, worker);
   }
 
+  /** No more of it is served. @returns whether workers have something of it. */
+  #release(pod: Pod): boolean {
+    const { uid, state } = pod;
+    this.#pods.delete(uid);
+    if (state.phase === "pending") {
+      closeDescriptor(pod.netns);
+      return false;
+    }
+    closeListeners(state.listeners);
+    if (state.phase === "opening") state.settle(new PodError({ code: "pods.replaced", uid }));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const workers = this.#modules.workers();
+    const leaving = { pod, accepting: new Set(workers), busy: new Set(workers), closed: promise, settle: resolve };
+    this.#leaving.set(uid, [...(this.#leaving.get(uid) ?? []), leaving]);
+    this.#cancelWatch ??= this.#modules.clock.after(watchEveryMs, () => this.#watch());
+    return true;
+  }
+
+  /** A pod that left and has lost its network is dead: its descriptor would keep the namespace, and whatever is open in it, for ever. */
+  #watch(): void {
+    this.#cancelWatch = undefined;
+    for (const leaving of [...this.#leaving.values()].flat()) {
+      const { pod } = leaving;
+      if (pod.hadNetwork && !leaving.isDead && !hasNetwork(pod.netns)) {
+        leaving.isDead = true;
+        this.#modules.log.info({ uid: pod.uid, pod: podName(pod) }, "pod is gone: what is open there is ended");
+        this.#modules.broadcast({ kind: "pod-dead", uid: pod.uid });
+      }
+    }
+    if (this.#leaving.size > 0) this.#cancelWatch = this.#modules.clock.after(watchEveryMs, () => this.#watch());
+  }
+
   #open(pod: Pod): Promise<PodError | undefined> {
     pod.attempt ??= this.#tryOpen(pod).finally(() => (pod.attempt = undefined));
     return pod.attempt;
@@ -259,7 +289,7 @@ export class Pods {
     }
     if (this.#pods.get(uid) !== pod) return new PodError({ code: "pods.replaced", uid });
     const taken = await this.#modules.store?.take(uid);
-    if (this.#pods.get(uid) !== pod || pod.state.phase === "let-go") {
+    if (this.#pods.get(uid) !== pod) {
       taken?.forEach(({ fd }) => closeDescriptor(fd));
       return new PodError({ code: "pods.replaced", uid });
     }
@@ -350,6 +380,7 @@ export class Pods {
 }
 
 const retryEveryMs = 5_000;
+const watchEveryMs = 2_000;
 
 function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxError {
   const copies: number[] = [];

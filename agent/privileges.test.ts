@@ -17,12 +17,12 @@ function saidWith(capabilities: string): string {
   return stdout + stderr;
 }
 
-test("CAP_SYS_ADMIN and CAP_NET_RAW are enough, and CAP_NET_ADMIN does for the second", { skip }, () => {
+test("F-027 CAP_SYS_ADMIN and CAP_NET_RAW are enough, and CAP_NET_ADMIN does for the second", { skip }, () => {
   assert.equal(saidWith(",+sys_admin,+net_raw"), "undefined");
   assert.equal(saidWith(",+sys_admin,+net_admin"), "undefined");
 });
 
-test("a capability that is missing is named, with what it is for and where to add it", { skip }, () => {
+test("F-027 a capability that is missing is named, with what it is for and where to add it", { skip }, () => {
   assert.match(saidWith(",+net_raw,+net_admin"), /enters pods' network namespaces.*CAP_SYS_ADMIN.*securityContext/);
   assert.match(saidWith(",+sys_admin"), /marks its own packets.*EPERM.*CAP_NET_RAW.*securityContext/);
 });

@@ -3,6 +3,7 @@ import type { MeshUpdate } from "../core/decision/mesh-state.ts";
 import type { Identity } from "../core/protocol/spiffe/identity.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import type { ConnectionRow } from "./connection/registry.ts";
+import type { MetricRows } from "./metrics/rows.ts";
 import type { CertificateDelivery } from "./worker/certificates.ts";
 import type { WorkerSettings } from "./worker/context.ts";
 
@@ -82,13 +83,20 @@ export type ToWorker =
   /** Answered by `pod-closed` when nothing is accepted any more, and by `pod-gone` when nothing is left. */
   | { readonly kind: "leave"; readonly uid: string; readonly lingerMs: number }
   | { readonly kind: "hurry"; readonly uid: string }
+  /** A pod that is leaving has lost its network: what is still open there will never hear of its end. */
+  | { readonly kind: "pod-dead"; readonly uid: string }
   | { readonly kind: "gates"; readonly gates: readonly Gate[] }
   | { readonly kind: "dump"; readonly id: number }
+  /** Answered by `metrics`. `reset`: another scrape's time begins now. */
+  | { readonly kind: "metrics"; readonly id: number; readonly reset: boolean }
+  /** `level` and `scope=level`, separated by commas. */
   | { readonly kind: "log-level"; readonly level: string }
   /** The process is to end, but nobody else serves yet: answered by `earlier-ended` when what is open now has ended. */
   | { readonly kind: "last-orders" }
-  /** The process ends: no more is accepted; what is open has until the deadline. */
-  | { readonly kind: "drain"; readonly deadlineMs: number };
+  /** The process ends: no more is accepted; what is open has until the deadline. Answered by `drained`. */
+  | { readonly kind: "drain"; readonly deadlineMs: number | undefined } // undefined: as long as it lasts
+  /** Another agent of this network namespace takes the ports that only one can have. */
+  | { readonly kind: "yield" };
 
 export type FromWorker =
   | { readonly kind: "started" }
@@ -99,6 +107,8 @@ export type FromWorker =
   | { readonly kind: "pod-gone"; readonly uid: string }
   | { readonly kind: "certificate-wanted"; readonly identity: Identity }
   | { readonly kind: "dumped"; readonly id: number; readonly dump: WorkerDump }
+  /** A slice of the report. */
+  | { readonly kind: "metrics"; readonly id: number; readonly rows: MetricRows; readonly last: boolean }
   | { readonly kind: "earlier-ended" }
   | { readonly kind: "readiness-failed"; readonly detail: string }
   | { readonly kind: "drained" };

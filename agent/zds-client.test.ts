@@ -63,19 +63,23 @@ afterEach(() => {
   for (const uid of [...served.keys()]) stop(uid);
 });
 
-test("the agent greets, takes a snapshot in lock-step, and is live when it is complete", { skip }, async () => {
-  assert.deepEqual([...(packets[0] ?? [])], [8, 1]);
-  assert.equal(await ask(add, createNetworkNamespace()), undefined);
-  assert.ok(served.has("a"));
-  assert.deepEqual(phases, ["snapshot"]);
-  assert.equal(await ask({ kind: "snapshot-sent" }), undefined);
-  assert.deepEqual(phases, ["snapshot", "live"]);
-  assert.equal(await ask({ kind: "del", uid: "a" }), undefined);
-  assert.equal(served.size, 0);
-  assert.equal(await ask({ kind: "del", uid: "a" }), undefined, "an unknown one is gone already");
-});
+test(
+  "F-150 F-151 F-152 the agent greets, takes a snapshot in lock-step, and is live when it is complete",
+  { skip },
+  async () => {
+    assert.deepEqual([...(packets[0] ?? [])], [8, 1]);
+    assert.equal(await ask(add, createNetworkNamespace()), undefined);
+    assert.ok(served.has("a"));
+    assert.deepEqual(phases, ["snapshot"]);
+    assert.equal(await ask({ kind: "snapshot-sent" }), undefined);
+    assert.deepEqual(phases, ["snapshot", "live"]);
+    assert.equal(await ask({ kind: "del", uid: "a" }), undefined);
+    assert.equal(served.size, 0);
+    assert.equal(await ask({ kind: "del", uid: "a" }), undefined, "an unknown one is gone already");
+  },
+);
 
-test("a pod that cannot be served is refused, and the conversation goes on", { skip }, async () => {
+test("F-155 a pod that cannot be served is refused, and the conversation goes on", { skip }, async () => {
   refusal = "the port is taken";
   assert.equal(await ask(add, createNetworkNamespace()), "the port is taken");
   refusal = undefined;
@@ -83,7 +87,7 @@ test("a pod that cannot be served is refused, and the conversation goes on", { s
 });
 
 test(
-  "a daemon that comes back finds the pods served, and its snapshot ends those it no longer knows",
+  "F-154 F-156 a daemon that comes back finds the pods served, and its snapshot ends those it no longer knows",
   { skip },
   async () => {
     await ask(add, createNetworkNamespace());
@@ -101,7 +105,7 @@ test(
 );
 
 test(
-  "what breaks the protocol is refused, its descriptors are closed, and the agent connects anew",
+  "F-151 F-157 what breaks the protocol ends the conversation and not the process: its descriptors are closed, and the agent connects anew",
   { skip },
   async () => {
     const violations: [Uint8Array, number][] = [
@@ -125,7 +129,7 @@ test(
   },
 );
 
-test("a descriptor that is no network namespace is refused", { skip }, async () => {
+test("F-151 a descriptor that is no network namespace is refused", { skip }, async () => {
   assert.match(String(await ask(add, 0)), /no network namespace/);
 });
 

@@ -14,6 +14,8 @@ export interface AdminHandlers {
   readonly logLevel: (level: string | undefined) => string | undefined;
   /** Begins the orderly end. */
   readonly quit: () => void;
+  /** Another agent of this network namespace serves, and wants the ports. */
+  readonly yield: () => void;
 }
 
 export class AdminError extends TypedError<
@@ -62,8 +64,9 @@ export class AdminServer {
     return undefined;
   }
 
+  /** Gives every address up; it may listen again. */
   close(): void {
-    for (const server of this.#servers) {
+    for (const server of this.#servers.splice(0)) {
       server.close();
       server.closeAllConnections();
     }
@@ -103,6 +106,11 @@ export class AdminServer {
         if (!isPost) return notAllowed(response);
         response.writeHead(200).end("shutdown now\n");
         return this.#handlers.quit();
+      case "/yield":
+        if (!isPost) return notAllowed(response);
+        // Closed together with the rest: not before it has been read.
+        response.once("close", () => this.#handlers.yield());
+        return void response.writeHead(200, { connection: "close" }).end("yielded\n");
       default:
         return void response.writeHead(404).end("not found\n");
     }
@@ -141,5 +149,6 @@ const index = `<!doctype html><title>ambientd agent</title><ul>
 <li><a href="config_dump">config_dump</a>: what the agent knows</li>
 <li><a href="wds">wds</a>: what control told it, as it came</li>
 <li>POST logging?level=debug: what it says</li>
-<li>POST quitquitquit: an orderly end</li></ul>
+<li>POST quitquitquit: an orderly end</li>
+<li>POST yield: the ports are another agent's from now on</li></ul>
 `;

@@ -92,7 +92,7 @@ function netnsAgain(): number {
 }
 
 test(
-  "what an agent listens on is kept, and a connection that came between two agents is served by the second",
+  "H105 H106 what an agent listens on is kept, and a connection that came between two agents is served by the second",
   { skip },
   async () => {
     const first = new Generation();
@@ -124,7 +124,7 @@ test(
   },
 );
 
-test("two agents listen on the same sockets at once", { skip }, async () => {
+test("H106 two agents listen on the same sockets at once", { skip }, async () => {
   const [first, second] = [new Generation(), new Generation()];
   assert.equal(await first.pods.serve("a", info, netnsAgain()), undefined);
   await until("three sockets are kept", 5_000, () => store.kept.size === 3);
@@ -134,34 +134,38 @@ test("two agents listen on the same sockets at once", { skip }, async () => {
   second.die();
 });
 
-test("a socket that is not what it is said to be is not used, and what is missing is opened", { skip }, async () => {
-  const elsewhere = createNetworkNamespace();
-  const foreign = listenTcp({ netns: elsewhere, address: "::", port: 15_006 });
-  const wrongPort = listenTcp({ netns, address: "::", port: 8_080 });
-  assert.ok("fd" in foreign && "fd" in wrongPort);
-  const bound = inNamespace(netns, () => createServer());
-  const keep = (port: number, fd: number): void => {
-    store.kept.set(`a ${port}`, { listener: { uid: "a", port, transparent: true }, fd });
-  };
-  keep(15_001, wrongPort.fd);
-  keep(15_006, foreign.fd);
-  keep(15_008, Number(duplicateDescriptor(netns)));
-  const agent = new Generation();
-  assert.equal(await agent.pods.serve("a", info, netnsAgain()), undefined);
-  await until(
-    "the agent's own sockets are kept instead",
-    5_000,
-    () => store.heard.filter(({ kind }) => kind === "put").length === 3,
-  );
-  for (const { listener, fd } of store.kept.values()) {
-    assert.equal(inspectListener(fd)?.port, listener.port);
-    assert.ok(isSocketIn(fd, netns));
-  }
-  assert.ok(store.heard.some(({ kind }) => kind === "drop"));
-  bound.close();
-  closeDescriptor(elsewhere);
-  agent.die();
-});
+test(
+  "H082 a socket that is not what it is said to be is not used, and what is missing is opened",
+  { skip },
+  async () => {
+    const elsewhere = createNetworkNamespace();
+    const foreign = listenTcp({ netns: elsewhere, address: "::", port: 15_006 });
+    const wrongPort = listenTcp({ netns, address: "::", port: 8_080 });
+    assert.ok("fd" in foreign && "fd" in wrongPort);
+    const bound = inNamespace(netns, () => createServer());
+    const keep = (port: number, fd: number): void => {
+      store.kept.set(`a ${port}`, { listener: { uid: "a", port, transparent: true }, fd });
+    };
+    keep(15_001, wrongPort.fd);
+    keep(15_006, foreign.fd);
+    keep(15_008, Number(duplicateDescriptor(netns)));
+    const agent = new Generation();
+    assert.equal(await agent.pods.serve("a", info, netnsAgain()), undefined);
+    await until(
+      "the agent's own sockets are kept instead",
+      5_000,
+      () => store.heard.filter(({ kind }) => kind === "put").length === 3,
+    );
+    for (const { listener, fd } of store.kept.values()) {
+      assert.equal(inspectListener(fd)?.port, listener.port);
+      assert.ok(isSocketIn(fd, netns));
+    }
+    assert.ok(store.heard.some(({ kind }) => kind === "drop"));
+    bound.close();
+    closeDescriptor(elsewhere);
+    agent.die();
+  },
+);
 
 test("a store that does not answer delays a pod by a second and fails nothing", { skip }, async () => {
   store.answers = false;

@@ -4,14 +4,24 @@ import type { Gate, ReadinessAddress } from "../worker-messages.ts";
 
 export class ReadinessServer {
   readonly #server: Server;
+  readonly #listen: () => void;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
   #gates: readonly Gate[] = [{ name: "start", pending: "the main thread has not said anything yet" }];
 
-  /** @param onFailed the port could not be had; everything else goes on. */
+  /** @param onFailed the port could not be had, said once; everything else goes on, and the port is tried for until it is free. */
   constructor({ port, address }: ReadinessAddress, onFailed: (error: Error) => void) {
     this.#server = createServer((request, response) => this.#answer(request, response));
-    this.#server.on("error", onFailed);
     // Without an address: IPv6 and IPv4, or IPv4 alone where the kernel has nothing else.
-    this.#server.listen({ port, ...(address !== undefined && { host: address }) });
+    this.#listen = () => void this.#server.listen({ port, ...(address !== undefined && { host: address }) });
+    let isTold = false;
+    this.#server.on("error", (error) => {
+      if (!isTold) onFailed(error);
+      isTold = true;
+      // An agent that ran here before gives it up when this one serves.
+      if (!this.#closed) this.#retry = setTimeout(this.#listen, retryMs).unref();
+    });
+    this.#listen();
     this.#server.unref();
   }
 
@@ -19,7 +29,10 @@ export class ReadinessServer {
     this.#gates = gates;
   }
 
+  /** For good. */
   close(): void {
+    this.#closed = true;
+    clearTimeout(this.#retry);
     this.#server.close();
     this.#server.closeAllConnections();
   }
@@ -34,3 +47,5 @@ export class ReadinessServer {
     response.writeHead(500).end(`not ready, pending: ${reasons}\n`);
   }
 }
+
+const retryMs = 100;

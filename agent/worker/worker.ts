@@ -8,6 +8,10 @@ import { originalDestination } from "../../core/linux/original-destination.ts";
 import { closeDescriptor, connectTcp } from "../../core/linux/sockets.ts";
 import type { AccessLog } from "../access-log/access-log.ts";
 import { ConnectionRegistry } from "../connection/registry.ts";
+import type { Counters } from "../metrics/counters.ts";
+import type { GaugeRow } from "../metrics/rows.ts";
+import { reporterOf } from "../metrics/traffic-labels.ts";
+import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, WorkerStart } from "../worker-messages.ts";
 import { ResetWatch } from "../relay/reset-watch.ts";
 import { WorkerCertificates } from "./certificates.ts";
@@ -21,6 +25,8 @@ import { SourcePorts } from "./source-ports.ts";
 export interface WorkerModules {
   readonly clock: Clock;
   readonly log: Log;
+  /** For verdicts of policies; `log` when missing. */
+  readonly policyLog?: Log;
   readonly accessLog: AccessLog;
   readonly send: (message: FromWorker) => void;
   /** Where tests have no namespaces to connect in. */
@@ -31,10 +37,13 @@ export class DataPlaneWorker {
   readonly #index: number;
   readonly #modules: WorkerModules;
   readonly #context: WorkerContext;
+  readonly #metrics: WorkerMetrics;
   readonly #pods = new Map<string, ServedPod>();
   /** Pods that are going, and may come back under the same uid meanwhile. */
   readonly #leaving = new Set<ServedPod>();
   readonly #readiness: ReadinessServer | undefined;
+  /** What of counters that others keep has been reported. */
+  readonly #reported = { outbound: 0, inbound: 0, dropped: 0 };
   #phase: "serving" | "draining" = "serving";
   /** While draining: looks whether that was the last one. */
   #onDeparture: (() => void) | undefined;
@@ -44,8 +53,8 @@ export class DataPlaneWorker {
     const { index, settings, readiness } = start;
     this.#index = index;
     this.#modules = modules;
-    const registry = new ConnectionRegistry();
-    const mesh = new WorkerMesh(clock, (change) => registry.judgeAgain(change, mesh.state));
+    const mesh = new WorkerMesh(clock, (change) => registry.judgeAgain(change));
+    const registry = new ConnectionRegistry(mesh.state, { nowMs: () => clock.nowMs(), later: setImmediate });
     const certificates = new WorkerCertificates({
       clock,
       onWanted: (identity) => send({ kind: "certificate-wanted", identity }),
@@ -53,17 +62,27 @@ export class DataPlaneWorker {
     certificates.onChange((certificate) => {
       for (const pod of [...this.#pods.values(), ...this.#leaving]) pod.offer(certificate);
     });
+    this.#metrics = new WorkerMetrics({ clock, worker: index, send, look: (counters) => this.#look(counters) });
     this.#context = {
       settings,
       clock,
       random: systemRandom,
       log,
+      policyLog: modules.policyLog ?? log,
       mesh,
       certificates,
       registry,
       resets: new ResetWatch(),
       handshakes: { outbound: 0, inbound: 0 },
-      host: { nowMs: () => clock.nowMs(), closed: (_connection, record) => accessLog.add(record) },
+      counters: this.#metrics.counters,
+      host: {
+        nowMs: () => clock.nowMs(),
+        opened: (connection) => this.#metrics.opened(connection),
+        closed: (connection, record) => {
+          this.#metrics.closed(connection, record);
+          accessLog.add(record);
+        },
+      },
       sourcePorts: new SourcePorts(systemRandom),
       resolver: new HostResolver({ clock, lookup: dnsLookup(), deadlineMs: settings.connectDeadlineMs }),
       connect: ({ netns, remote, from }) =>
@@ -105,24 +124,32 @@ export class DataPlaneWorker {
       case "hurry":
         for (const pod of this.#leaving) if (pod.uid === message.uid) pod.hurry();
         return;
+      case "pod-dead":
+        for (const pod of this.#leaving) if (pod.uid === message.uid) pod.end("POD_REMOVED");
+        return;
       case "gates":
         if (this.#readiness !== undefined) this.#readiness.gates = message.gates;
         return;
       case "dump":
         return this.#modules.send({ kind: "dumped", id: message.id, dump: this.#dump() });
+      case "metrics":
+        return void this.#metrics.report(message.id, message.reset);
       case "log-level":
-        this.#modules.log.level = message.level;
+        this.#context.log.level = this.#context.policyLog.level = message.level;
         return;
       case "last-orders":
         return void this.#context.registry.presentOnesEnded().then(() => this.#modules.send({ kind: "earlier-ended" }));
       case "drain":
         return this.#drain(message.deadlineMs);
+      case "yield":
+        return this.#readiness?.close();
     }
   }
 
   /** Called about once a second. */
   tick(nowMs: number): void {
     this.#context.resets.tick();
+    this.#metrics.tick(nowMs);
     for (const pod of this.#pods.values()) pod.tick(nowMs);
     for (const pod of this.#leaving) pod.tick(nowMs);
   }
@@ -136,17 +163,35 @@ export class DataPlaneWorker {
   }
 
   #dump(): WorkerDump {
-    const { handshakes, registry } = this.#context;
-    const pods = [...this.#pods.values(), ...this.#leaving].map((pod) => pod.tunnels);
-    const countsOf = (direction: "outbound" | "inbound"): TunnelCounts => ({
-      handshakes: handshakes[direction],
-      open: pods.reduce((sum, tunnels) => sum + tunnels[direction], 0),
-    });
     return {
       worker: this.#index,
-      tunnels: { outbound: countsOf("outbound"), inbound: countsOf("inbound") },
-      connections: registry.dump(),
+      tunnels: { outbound: this.#tunnels("outbound"), inbound: this.#tunnels("inbound") },
+      connections: this.#context.registry.dump(),
     };
+  }
+
+  #tunnels(direction: "outbound" | "inbound"): TunnelCounts {
+    let open = 0;
+    for (const pods of [this.#pods.values(), this.#leaving]) for (const pod of pods) open += pod.tunnels[direction];
+    return { handshakes: this.#context.handshakes[direction], open };
+  }
+
+  /** What a report says beside traffic. */
+  #look(counters: Counters): GaugeRow[] {
+    const { accessLog } = this.#modules;
+    counters.count("ambientd_log_lines_dropped", [], accessLog.dropped - this.#reported.dropped);
+    this.#reported.dropped = accessLog.dropped;
+    const sockets = this.#context.registry.sockets();
+    const gauges: GaugeRow[] = [];
+    for (const direction of ["outbound", "inbound"] as const) {
+      const { handshakes, open } = this.#tunnels(direction);
+      counters.count("ambientd_tunnel_handshakes", [direction], handshakes - this.#reported[direction]);
+      this.#reported[direction] = handshakes;
+      gauges.push({ name: "ambientd_tunnels_open", labels: [direction], value: open });
+      const accepted = sockets[direction] + (direction === "inbound" ? open : 0);
+      gauges.push({ name: "istio_tcp_sockets_open", labels: [reporterOf(direction)], value: accepted });
+    }
+    return gauges;
   }
 
   #serve(delivery: PodDelivery): void {
@@ -180,7 +225,7 @@ export class DataPlaneWorker {
     this.#onDeparture?.();
   }
 
-  #drain(deadlineMs: number): void {
+  #drain(deadlineMs: number | undefined): void {
     if (this.#phase === "draining") return;
     this.#phase = "draining";
     this.#readiness?.close();
@@ -191,14 +236,15 @@ export class DataPlaneWorker {
       this.#modules.accessLog.flush();
       this.#modules.send({ kind: "drained" });
     };
-    const cancel = this.#modules.clock.after(deadlineMs, () => {
+    const end = (): void => {
       for (const pod of [...this.#leaving]) pod.end("DRAINED");
       // Resets are on their way; a socket that does not close must not keep the process.
       this.#modules.clock.after(lastMomentMs, () => {
         this.#modules.accessLog.flush();
         this.#modules.send({ kind: "drained" });
       });
-    });
+    };
+    const cancel = deadlineMs === undefined ? () => {} : this.#modules.clock.after(deadlineMs, end);
     this.#onDeparture = finish;
     finish();
   }

@@ -143,7 +143,7 @@ test("the agent understands its environment", { skip }, async () => {
   assert.ok(!(config instanceof Error), describe(config));
   assert.equal(config.workers, 2);
   assert.equal(config.xds.address, "https://ambientd-control.ambient-system.svc:15012");
-  assert.equal(config.terminationDeadlineMs, 25_000);
+  assert.deepEqual(config.termination, { relievedMs: 3_595_000, aloneMs: 25_000 });
 });
 
 test("Service istiod is there only when asked for, and a ztunnel is trusted then", { skip }, async () => {

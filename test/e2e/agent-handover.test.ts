@@ -1,11 +1,7 @@
 /** An agent that is replaced while connections are made: by a successor that runs beside it, by one that comes after it, or after kill -9. */
 import assert from "node:assert/strict";
-import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { join } from "node:path";
 import { describe, it, type TestContext } from "node:test";
-import { checkoutRoot, controlName, controlPort } from "../../lab/programs.ts";
+import { AnotherAgent } from "../support/another-agent.ts";
 import { idlePod, namespace, pod, service } from "../support/manifests.ts";
 import { useLab, type RunningClient } from "../support/mesh-lab.ts";
 import { until } from "../support/until.ts";
@@ -40,10 +36,11 @@ for (const [node, side] of [
   ["node2", "server"],
 ] as const) {
   describe(`an agent on the ${side}'s node`, () => {
-    it("hands over to a successor beside it: no new connection fails, held ones live to the deadline", async (t) => {
+    it("F-224 F-225 H106 hands over to a successor beside it: no new connection fails, held ones live to the deadline", async (t) => {
       const load = await Load.begin();
       const held = await hold();
-      const successor = await Successor.start(`infra/${node === "node1" ? "agent1" : "agent2"}`, node);
+      const where = `infra/${node === "node1" ? "agent1" : "agent2"}`;
+      const successor = await AnotherAgent.start(lab(), where, node, settings);
       const asked = Date.now();
       await lab().act(`${node}.agent`, "stop", "SIGTERM");
       const cut = await held.result(
@@ -73,7 +70,7 @@ for (const [node, side] of [
       for (const one of [held, heldAgain]) one.end();
     });
 
-    it("that is asked to end without a successor serves on, and the next one takes up what waits", async (t) => {
+    it("F-224 that is asked to end without a successor serves on, and the next one takes up what waits", async (t) => {
       const load = await Load.begin();
       const held = await hold();
       await lab().act(`${node}.agent`, "restart", "SIGTERM");
@@ -84,7 +81,7 @@ for (const [node, side] of [
       held.end();
     });
 
-    it("killed -9 refuses nothing: what is opened meanwhile waits and is served", async (t) => {
+    it("H105 killed -9 refuses nothing: what is opened meanwhile waits and is served", async (t) => {
       const load = await Load.begin();
       const killed = Date.now();
       await lab().signal(`${node}.agent`, "SIGKILL");
@@ -132,58 +129,6 @@ class Load {
     const late = failed.filter(({ at, ms }) => killedAt === undefined || Number(at) - Number(ms) > killedAt + 50);
     assert.deepEqual(late, []);
     assert.ok(failed.length <= loops, "at most what was under way");
-  }
-}
-
-/** Another agent of the node, in a pod of its own, as a cluster has it. */
-class Successor {
-  readonly #child: ChildProcess;
-  readonly #where: string;
-  readonly #lines: readonly string[];
-
-  private constructor(child: ChildProcess, where: string, lines: readonly string[]) {
-    this.#child = child;
-    this.#where = where;
-    this.#lines = lines;
-  }
-
-  /** Settles when it is ready. */
-  static async start(where: string, node: string): Promise<Successor> {
-    const control = `https://${controlName}:${controlPort}`;
-    const root = "/run/secrets/istio/root-cert.pem";
-    const env = {
-      XDS_ADDRESS: control,
-      CA_ADDRESS: control,
-      XDS_ROOT_CA: root,
-      CA_ROOT_CA: root,
-      AUTH_TOKEN: "/run/secrets/tokens/istio-token",
-      INPOD_UDS: "/run/ztunnel/ztunnel.sock",
-      NODE_NAME: node,
-      POD_NAME: `ztunnel-${node}`,
-      POD_NAMESPACE: "istio-system",
-      ZTUNNEL_WORKER_THREADS: "2",
-      ...settings,
-    };
-    const agent = [process.execPath, "--disable-sigusr1", join(checkoutRoot, "bin/ambientd.ts"), "agent"];
-    // With the capabilities that the chart grants and no others, over a root file system that nothing can be written to.
-    const drop = ["setpriv", "--bounding-set", "-all,+sys_admin,+net_raw", "--inh-caps", "-all", "--"];
-    const readOnly = ["unshare", "--mount", "--", "sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh"];
-    const argv = [...readOnly, ...drop, ...agent];
-    const child = await lab().handle.exec(where, argv, { env, stdio: ["pipe", "pipe", "inherit"] });
-    const lines: string[] = [];
-    createInterface({ input: child.stdout! }).on("line", (line) => lines.push(line));
-    await until("the successor is ready", 30_000, () => lines.some((line) => line.includes('"agent is ready"')));
-    return new Successor(child, where, lines);
-  }
-
-  async stop(): Promise<void> {
-    const starts = this.#lines.find((line) => line.includes('"agent starts"')) ?? "{}";
-    const { pid } = JSON.parse(starts) as { pid?: number };
-    const ended = once(this.#child, "exit");
-    // Not what the test has spawned: that is the program that entered the pod.
-    const { code } = await lab().run(this.#where, ["kill", "-TERM", String(pid)]);
-    assert.equal(code, 0);
-    await ended;
   }
 }
 

@@ -5,7 +5,7 @@
  * BYTES · download HOST:PORT BYTES · mirror HOST:PORT BYTES (8 connections at once, each sends so many and gets them back) · sequence HOST:PORT N
  * (N connections one after another) · crowd HOST:PORT N (N at once) · stall HOST:PORT BYTES (offers bytes to one who reads nothing, while input is
  * open; then resets) · deaf HOST:PORT BYTES (asks for bytes and reads none while input is open; then resets) · converse HOST:PORT N (N echoing
- * connections until input ends) · half HOST:PORT · reset HOST:PORT (is reset) · abort HOST:PORT (resets) · finish-and-abort HOST:PORT (half-closes,
+ * connections until input ends) · keep HOST:PORT N (N idle connections; a line of input has each of them echo once) · half HOST:PORT · reset HOST:PORT (is reset) · abort HOST:PORT (resets) · finish-and-abort HOST:PORT (half-closes,
  * then resets) · breakage HOST:PORT N (N connections, each broken in one of many ways)
  */
 import { createHash } from "node:crypto";
@@ -130,6 +130,18 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
     await Promise.all(sockets.map(talk));
     clearInterval(watch);
     say({ event: "over", trips });
+  },
+  async keep() {
+    const sockets = await Promise.all(Array.from({ length: number }, dial));
+    for (const socket of sockets) {
+      socket.on("end", () => say({ event: "cut", how: "end" }));
+      socket.on("error", (error: NodeJS.ErrnoException) => say({ event: "cut", how: error.code }));
+    }
+    say({ event: "kept", good: (await Promise.all(sockets.map(echo))).filter(Boolean).length });
+    for await (const _ of createInterface({ input: process.stdin }))
+      say({ event: "echoed", good: (await Promise.all(sockets.map(echo))).filter(Boolean).length });
+    for (const socket of sockets) socket.removeAllListeners("end");
+    await Promise.all(sockets.filter(({ closed }) => !closed).map(leave));
   },
   async half() {
     const socket = await dial();
