@@ -8,6 +8,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { AccessLog } from "../../agent/access-log/access-log.ts";
 import type { TlsIdentity } from "../../agent/tunnel/tls.ts";
 import type { FromWorker, ToWorker } from "../../agent/worker-messages.ts";
+import type { HostResolver } from "../../agent/worker/resolver.ts";
 import { DataPlaneWorker } from "../../agent/worker/worker.ts";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
 import { formatEndpoint, type Endpoint } from "../../core/base/ip.ts";
@@ -49,7 +50,7 @@ export class LoopbackMesh {
   readonly #closers: (() => void)[] = [];
   #sequence = 0;
 
-  constructor(options: { clock?: Clock; deadlineMs?: number } = {}) {
+  constructor(options: { clock?: Clock; deadlineMs?: number; resolver?: HostResolver } = {}) {
     const clock = options.clock ?? systemClock;
     const deadlineMs = options.deadlineMs ?? 5_000;
     const accessLog = new AccessLog({
@@ -94,6 +95,7 @@ export class LoopbackMesh {
             });
           },
           originalDestination: (socket) => this.#targets.get(socket.localPort ?? 0)?.shift(),
+          ...(options.resolver && { resolver: options.resolver }),
         },
       },
     );
