@@ -1,6 +1,7 @@
 /** What is told of a connection once it is over: one flat record, the access log's line (agent-wire 9.2, plus reason, trace, policy, app.local). */
 import type { CloseCode } from "../../core/decision/close-reasons.ts";
 import { formatEndpoint, type Endpoint } from "../../core/base/ip.ts";
+import type { Baggage } from "../../core/protocol/hbone/baggage.ts";
 import type { MeshService } from "../../core/protocol/wds/service.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 
@@ -13,6 +14,8 @@ export interface ConnectionFacts {
   /** The TCP peer: the client's own endpoint, or the tunnel's. */
   readonly source: Endpoint;
   sourceWorkload?: MeshWorkload | undefined;
+  /** What the tunnel's other end says of the source: for telemetry alone, where control says nothing. */
+  sourceBaggage?: Baggage | undefined;
   /** SPIFFE URI, where mutual TLS proved it (or ours, where we proved it). */
   sourceIdentity?: string | undefined;
   /** What was connected to: the tunnel's end for HBONE, the original destination otherwise. */

@@ -10,6 +10,8 @@ const connectError = 10;
 
 export interface ConnectionHost {
   nowMs(): number;
+  /** Bytes begin to flow; not called for a connection that never gets so far. */
+  opened?(connection: Connection): void;
   /** Called once for each connection, with the one record of it. */
   closed(connection: Connection, record: CloseRecord): void;
 }
@@ -36,6 +38,7 @@ export class Connection implements RelayOwner {
     // Ended by somebody while it was being set up: the ends go the way it went.
     if (this.#state.phase !== "deciding") return relay.cut();
     this.#state = { phase: "open", relay };
+    this.#host.opened?.(this);
     relay.start();
   }
 

@@ -7,6 +7,7 @@ import type { KeepAlive } from "../../core/linux/sockets.ts";
 import type { Socket } from "node:net";
 import type { ConnectionRegistry } from "../connection/registry.ts";
 import type { ConnectionHost } from "../connection/connection.ts";
+import type { Counters } from "../metrics/counters.ts";
 import type { WorkerCertificates } from "./certificates.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
 import type { WorkerMesh } from "./mesh.ts";
@@ -18,6 +19,7 @@ export interface WorkerContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly policyLog: Log;
   readonly mesh: WorkerMesh;
   readonly certificates: WorkerCertificates;
   readonly registry: ConnectionRegistry;
@@ -25,7 +27,9 @@ export interface WorkerContext {
   readonly resets: ResetWatch;
   /** Handshakes that came to a tunnel, counted as they end. */
   readonly handshakes: { outbound: number; inbound: number };
-  /** Where connections report their end. */
+  /** For what is counted by name: agent/metrics/catalogue.ts. */
+  readonly counters: Counters;
+  /** Where connections report their beginning and their end. */
   readonly host: ConnectionHost;
   readonly sourcePorts: SourcePorts;
   /** For endpoints that have a name and no address. */
@@ -54,4 +58,10 @@ export interface WorkerSettings {
   readonly workloadDeadlineMs: number;
   readonly poolIdleReleaseMs: number;
   readonly responseBaggage: boolean;
+  /** Whether an application behind a PROXY tunnel is connected to on loopback. */
+  readonly localhostApplicationTunnel: boolean;
+  /** Whether who has a waypoint is reached through it only. */
+  readonly requireWaypoint: boolean;
+  /** Whether verdicts of policies are logged at info; else at debug. */
+  readonly policyInfoLogging: boolean;
 }

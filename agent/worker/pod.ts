@@ -83,6 +83,7 @@ export class ServedPod {
   begin(facts: ConnectionFacts): Connection {
     const connection = new Connection(facts, {
       nowMs: () => this.#context.clock.nowMs(),
+      opened: (opened) => this.#context.host.opened?.(opened),
       closed: (closed, record) => this.#closed(closed, record),
     });
     this.#context.registry.add(connection, this.uid);

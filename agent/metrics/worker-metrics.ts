@@ -1,0 +1,146 @@
+/**
+ * What one worker counts. Connections cost a look-up when they open and when they end; their bytes are read off the relays' own counters
+ * once a second; a report is made in slices, between which connections are served.
+ */
+import { closeReason } from "../../core/decision/close-reasons.ts";
+import type { Clock } from "../../core/base/clock.ts";
+import type { CloseRecord } from "../connection/close-record.ts";
+import type { Connection } from "../connection/connection.ts";
+import { isEarly } from "../connection/early.ts";
+import type { FromWorker } from "../worker-messages.ts";
+import { Counters } from "./counters.ts";
+import { EventLoopWatch } from "./event-loop.ts";
+import { noRows, type GaugeRow, type MetricRows } from "./rows.ts";
+import { TrafficSeries, type Series } from "./traffic-series.ts";
+import { reporterOf } from "./traffic-labels.ts";
+
+export interface WorkerMetricsOptions {
+  readonly clock: Clock;
+  readonly worker: number;
+  readonly send: (message: FromWorker) => void;
+  /** What is there at the moment, and counters that others keep: asked at each report. */
+  readonly look?: (counters: Counters) => readonly GaugeRow[];
+  /** Default 10,000. */
+  readonly mostSeries?: number;
+}
+
+/** An open connection, and how many of its bytes have been counted. */
+interface Meter {
+  readonly series: Series;
+  received: number;
+  sent: number;
+}
+
+export class WorkerMetrics {
+  /** For whatever is counted by name: DNS, revocation. */
+  readonly counters = new Counters();
+  readonly #options: WorkerMetricsOptions;
+  readonly #series: TrafficSeries;
+  readonly #meters = new Map<Connection, Meter>();
+  readonly #loop: EventLoopWatch;
+  #overflows = 0;
+  #ticks = 0;
+  #reading = false;
+
+  constructor(options: WorkerMetricsOptions) {
+    this.#options = options;
+    this.#series = new TrafficSeries(options.mostSeries);
+    this.#loop = new EventLoopWatch(String(options.worker));
+  }
+
+  /** Bytes begin to flow. */
+  opened(connection: Connection): void {
+    const series = this.#series.of(connection.facts, "-", this.#options.clock.nowMs());
+    series.opened += 1;
+    series.users += 1;
+    this.#meters.set(connection, { series, received: 0, sent: 0 });
+  }
+
+  /** It is over, whether or not it was ever open. */
+  closed(connection: Connection, record: CloseRecord): void {
+    const { facts, reason } = record;
+    const nowMs = this.#options.clock.nowMs();
+    const { flag } = closeReason(reason);
+    const reporter = reporterOf(facts.direction);
+    const meter = this.#meters.get(connection);
+    const early = meter === undefined && isEarly(record);
+    const final = this.#series.of(facts, flag, nowMs);
+    if (meter !== undefined) {
+      this.#meters.delete(connection);
+      meter.series.users -= 1;
+      meter.series.usedMs = nowMs;
+      const outbound = facts.direction === "outbound";
+      count(
+        meter,
+        outbound ? record.bytesSent : record.bytesReceived,
+        outbound ? record.bytesReceived : record.bytesSent,
+      );
+    } else if (!early) this.#series.of(facts, "-", nowMs).opened += 1;
+    if (!early) final.closed += 1;
+    if (flag !== "-") final.failed += 1;
+    this.counters.count("ambientd_connections_ended", [reporter, reason]);
+    if (flag === "CERT_REVOKED") this.counters.count("istio_crl_policy_rejections", [reporter]);
+    if (facts.retries !== undefined && facts.retries > 0) {
+      this.counters.count("ambientd_connection_retries", [facts.retryReason ?? reason], facts.retries);
+    }
+  }
+
+  /** Called about once a second. */
+  tick(nowMs: number): void {
+    this.#ticks += 1;
+    if (this.#ticks % ticksPerSweep === 0) this.#series.sweep(nowMs);
+    if (this.#meters.size > 0) void this.#readAll();
+  }
+
+  /** Answers with `metrics`, in one message or several. @param reset another scrape's time begins now. */
+  async report(id: number, reset: boolean): Promise<void> {
+    const { send } = this.#options;
+    await this.#readAll();
+    for (const slice of this.#series.take()) {
+      send({ kind: "metrics", id, rows: { ...noRows, ...slice }, last: false });
+      await nextTurn();
+    }
+    send({ kind: "metrics", id, rows: this.#rest(reset), last: true });
+  }
+
+  close(): void {
+    this.#loop.close();
+  }
+
+  /** Takes over what the relays have counted, in slices: there may be very many. */
+  async #readAll(): Promise<void> {
+    if (this.#reading) return;
+    this.#reading = true;
+    let read = 0;
+    for (const [connection, meter] of this.#meters) {
+      const { state } = connection;
+      if ("relay" in state) count(meter, state.relay.forward, state.relay.backward);
+      read += 1;
+      if (read % perSlice === 0) await nextTurn();
+    }
+    this.#reading = false;
+  }
+
+  #rest(reset: boolean): MetricRows {
+    const gauges = this.#options.look?.(this.counters) ?? [];
+    const summary = this.#loop.take(this.counters, reset);
+    this.counters.count("ambientd_metrics_series_overflows", [], this.#series.overflows - this.#overflows);
+    this.#overflows = this.#series.overflows;
+    return { ...noRows, ...this.counters.take(), gauges, summaries: [summary] };
+  }
+}
+
+/** @param received all bytes so far from client to server. @param sent and back. */
+function count(meter: Meter, received: number, sent: number): void {
+  meter.series.received += received - meter.received;
+  meter.series.sent += sent - meter.sent;
+  meter.received = received;
+  meter.sent = sent;
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+const perSlice = 2_000;
+const ticksPerSweep = 60;
