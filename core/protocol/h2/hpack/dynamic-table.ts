@@ -20,11 +20,6 @@ export class DynamicTable {
     return this.#limit;
   }
 
-  /** Octets that the entries count for. */
-  get size(): number {
-    return this.#size;
-  }
-
   get length(): number {
     return this.#next - this.#oldest;
   }

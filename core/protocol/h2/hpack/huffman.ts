@@ -144,7 +144,7 @@ const stateMask = 0xfff;
 
 /** Bits of each octet's code, RFC 7541 appendix B, sixteen octets a line. */
 // prettier-ignore
-const lengths = Uint8Array.of(
+export const lengths = Uint8Array.of(
   13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
   28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 28,
   6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6,

@@ -1,0 +1,20 @@
+/** Every input that a fuzzer has kept is tried again, and a few new ones. `node test/fuzz/TARGET.ts --runs N` goes on from there. */
+import { suite, test } from "node:test";
+import { seededRandom } from "../../core/base/random.ts";
+import { readCorpus } from "./corpus.ts";
+import { tryHpack } from "./hpack.ts";
+import { mutate } from "./mutate.ts";
+
+for (const [target, tryInput] of [["hpack", tryHpack]] as const) {
+  suite(`fuzzing ${target}`, () => {
+    const corpus = readCorpus(target);
+    for (const { name, input } of corpus)
+      test(`${name} holds what must hold of every input`, () => void tryInput(input));
+
+    test("and so do 2,000 others made of them", () => {
+      const random = seededRandom(1);
+      const inputs = corpus.map(({ input }) => input);
+      for (let run = 0; run < 2_000; run++) tryInput(mutate(random, inputs));
+    });
+  });
+}
