@@ -3,6 +3,8 @@ import { TypedError } from "../core/base/errors.ts";
 import type { KeepAlive } from "../core/linux/sockets.ts";
 import { parseProxyConfig } from "./proxy-config.ts";
 import type { TerminationDeadlines } from "./departure.ts";
+import type { EngineName } from "./tunnel/engine.ts";
+import { tunnelLimits, type TunnelLimits } from "./tunnel/tunnel.ts";
 
 export interface AgentConfig {
   readonly nodeName: string;
@@ -24,9 +26,14 @@ export interface AgentConfig {
   readonly keepAlive: KeepAlive | undefined;
   readonly secretTtlSeconds: number;
   readonly poolIdleReleaseMs: number;
+  /** Connections that one pod may hold; undefined: a quarter of what the process can have of descriptors. */
+  readonly podConnections: number | undefined;
   /** How long open connections have after SIGTERM. */
   readonly termination: TerminationDeadlines;
   readonly responseBaggage: boolean;
+  /** Who speaks HTTP/2 in tunnels. */
+  readonly engine: EngineName;
+  readonly limits: TunnelLimits;
   /** Whether an application behind a PROXY tunnel is connected to on loopback, else at its pod's address. */
   readonly localhostApplicationTunnel: boolean;
   /** Whether a workload whose record names a waypoint, and a service that asks for it, is reached through that waypoint only. */
@@ -86,8 +93,11 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
     keepAlive: keepAlive(read),
     secretTtlSeconds: read.durationMs("SECRET_TTL", 86_400_000) / 1_000,
     poolIdleReleaseMs: read.durationMs("POOL_UNUSED_RELEASE_TIMEOUT", 300_000),
+    podConnections: read.optionalNumber("AMBIENTD_POD_CONNECTIONS", 1, 100_000_000),
     termination: termination(read),
     responseBaggage: read.flag("ENABLE_RESPONSE_BAGGAGE", true),
+    engine: read.engine(),
+    limits: tunnelSizes(read),
     localhostApplicationTunnel: read.flag("LOCALHOST_APP_TUNNEL", true),
     requireWaypoint: read.flag("AMBIENTD_REQUIRE_WAYPOINT", true),
     policyInfoLogging: read.flag("AUTHZ_POLICY_INFO_LOGGING", false),
@@ -104,6 +114,17 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
   return problems[0] ?? config;
 }
 
+/** Octets (agent-wire 2.3), and streams in one tunnel. */
+function tunnelSizes(read: Reader): TunnelLimits {
+  const { streamWindow, connectionWindow, maxFrameSize, clientStreams } = tunnelLimits;
+  return {
+    streamWindow: read.number("HTTP2_STREAM_WINDOW_SIZE", streamWindow, 65_535, 0x7fff_ffff),
+    connectionWindow: read.number("HTTP2_CONNECTION_WINDOW_SIZE", connectionWindow, 65_535, 0x7fff_ffff),
+    maxFrameSize: read.number("HTTP2_FRAME_SIZE", maxFrameSize, 16_384, 16_777_215),
+    clientStreams: read.number("POOL_MAX_STREAMS_PER_CONNECTION", clientStreams, 1, 1_000_000),
+  };
+}
+
 class Reader {
   readonly #env: Environment;
   readonly #problems: ConfigError[];
@@ -111,6 +132,14 @@ class Reader {
   constructor(env: Environment, problems: ConfigError[]) {
     this.#env = env;
     this.#problems = problems;
+  }
+
+  engine(): EngineName {
+    const variable = "AMBIENTD_HTTP2_ENGINE";
+    const value = this.text(variable, "own");
+    if (value === "own" || value === "node") return value;
+    this.#problems.push(bad(variable, value, 'is no HTTP/2 engine: write "own", or "node" for the reference'));
+    return "own";
   }
 
   text(variable: string, otherwise: string): string {
@@ -135,12 +164,16 @@ class Reader {
   }
 
   number(variable: string, otherwise: number, least: number, most: number): number {
+    return this.optionalNumber(variable, least, most) ?? otherwise;
+  }
+
+  optionalNumber(variable: string, least: number, most: number): number | undefined {
     const text = this.#env[variable];
-    if (text === undefined || text === "") return otherwise;
+    if (text === undefined || text === "") return undefined;
     const value = Number(text);
     if (/^(?:0x[0-9a-f]+|\d+)$/i.test(text) && value >= least && value <= most) return value;
     this.#problems.push(bad(variable, text, `is no whole number from ${least} to ${most}: write one, or leave it out`));
-    return otherwise;
+    return undefined;
   }
 
   durationMs(variable: string, otherwise: number): number {

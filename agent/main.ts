@@ -3,14 +3,16 @@ import { readFileSync } from "node:fs";
 import { availableParallelism, networkInterfaces } from "node:os";
 import process from "node:process";
 import { systemClock } from "../core/base/clock.ts";
-import { createLog, type Log } from "../core/base/log.ts";
+import { createLog, initialLogFilter, logFilter, logSink, setLogFilter, type Log } from "../core/base/log.ts";
+import { extendLogFilter, formatLogFilter } from "../core/base/log-filter.ts";
 import { messageOf } from "../core/base/errors.ts";
 import { systemRandom } from "../core/base/random.ts";
 import { CertificateManager } from "../control/client/certificates/manager.ts";
 import { MeshCaProvider } from "../control/client/providers/mesh-ca.ts";
 import { startXdsSession, type XdsSession } from "../control/client/xds-session.ts";
 import { configDump } from "./admin/config-dump.ts";
-import { AdminServer, levels } from "./admin/server.ts";
+import { Profiles } from "./admin/profiles.ts";
+import { AdminServer, type LogChange } from "./admin/server.ts";
 import { ConfigError, parseConfig, type AgentConfig } from "./config.ts";
 import { Departure } from "./departure.ts";
 import { environmentProblem, protectMemory } from "./hardening.ts";
@@ -19,6 +21,7 @@ import { AgentMetrics } from "./metrics/agent-metrics.ts";
 import { Pods } from "./pods.ts";
 import { StoreClient } from "./listeners/store-client.ts";
 import { missingPrivilege } from "./privileges.ts";
+import { descriptorLimit, memoryLimit, shareOfMemory, watchDescriptors } from "./process-limits.ts";
 import { Readiness } from "./readiness.ts";
 import { Takeover } from "./takeover.ts";
 import type { FromWorker } from "./worker-messages.ts";
@@ -70,6 +73,7 @@ class Agent {
   readonly #readiness: Readiness;
   readonly #admin: AdminServer;
   readonly #metrics: AgentMetrics;
+  readonly #profiles = new Profiles(systemClock, (worker, message) => this.#workers.tell(worker, message));
   /** Undefined under a node daemon that keeps no sockets. */
   readonly #store: StoreClient | undefined;
   #xds: XdsSession | undefined;
@@ -92,8 +96,10 @@ class Agent {
       void this.#takeover.serving();
     });
     this.#takeover = new Takeover(systemClock, log);
+    const share = shareOfMemory(memoryLimit(), config.workers);
     this.#workers = new Workers({
       count: config.workers,
+      heapMb: share.heapMb,
       readiness: { port: 15_021, address: ownAddress(config.instanceIp) },
       settings: {
         network: config.network,
@@ -103,7 +109,11 @@ class Agent {
         connectDeadlineMs: 10_000,
         workloadDeadlineMs: 5_000,
         poolIdleReleaseMs: config.poolIdleReleaseMs,
+        podConnections: config.podConnections ?? Math.max(256, Math.floor(descriptorLimit() / 4)),
+        bufferBudget: share.bufferBytes,
         responseBaggage: config.responseBaggage,
+        engine: config.engine,
+        limits: config.limits,
         localhostApplicationTunnel: config.localhostApplicationTunnel,
         requireWaypoint: config.requireWaypoint,
         policyInfoLogging: config.policyInfoLogging,
@@ -114,12 +124,14 @@ class Agent {
       greeting: () => [
         ...this.#certificates.greeting(),
         { kind: "gates", gates: this.#readiness.gates },
+        { kind: "log-level", level: formatLogFilter(logFilter()) },
         ...(this.#hasYielded ? [{ kind: "yield" } as const] : []),
       ],
       deliveries: () => this.#pods.deliveries(),
       onMessage: (message, index) => this.#hear(message, index),
       onLost: (index) => {
         this.#metrics.workerLost(index);
+        this.#profiles.lost(index);
         this.#pods.workerLost(index);
         this.#departure.workerLost(index);
       },
@@ -168,7 +180,8 @@ class Agent {
       {
         dump: () => this.#dump(),
         resources: () => this.#mesh.held(),
-        logLevel: (level) => this.#logLevel(level),
+        logLevel: (change) => this.#logLevel(change),
+        profile: (thread, request) => this.#profiles.take(thread, request),
         quit: () => void this.#quit("quitquitquit"),
         yield: () => void this.#yield(),
       },
@@ -188,7 +201,7 @@ class Agent {
         gates: () => this.#readiness.gates,
         xds: () => this.#xds?.status(),
         workloads: () => this.#mesh.state.workloads(),
-        droppedLines: () => 0,
+        droppedLines: () => logSink.dropped,
       },
     });
     this.#departure = new Departure({
@@ -217,6 +230,7 @@ class Agent {
       process.stderr.write(`ambientd agent: ${failure}\n`);
       process.exit(2);
     }
+    watchDescriptors(this.#workers.signs, systemClock);
     await this.#workers.start();
     this.#readiness.open("proxy");
     this.#workers.broadcast({ kind: "gates", gates: this.#readiness.gates });
@@ -298,6 +312,8 @@ class Agent {
       case "earlier-ended":
       case "drained":
         return this.#departure.heard(message.kind, index);
+      case "profile":
+        return this.#profiles.taken(index, message.json);
       case "metrics":
         return this.#metrics.receive(index, message);
       case "started":
@@ -321,12 +337,13 @@ class Agent {
     this.#certificates.update(this.#pods.infos());
   }
 
-  #logLevel(level: string | undefined): string | undefined {
-    if (level === undefined) return this.#log.level;
-    if (!levels.includes(level)) return undefined;
-    this.#log.level = level;
-    this.#workers.broadcast({ kind: "log-level", level });
-    return level;
+  #logLevel({ reset, level }: LogChange): string | { readonly unknown: string } {
+    const filter = extendLogFilter(reset ? initialLogFilter(process.env) : logFilter(), level);
+    if ("unknown" in filter) return filter;
+    setLogFilter(filter);
+    const text = formatLogFilter(filter);
+    this.#workers.broadcast({ kind: "log-level", level: text });
+    return text;
   }
 
   async #dump(): Promise<Record<string, unknown>> {

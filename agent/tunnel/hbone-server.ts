@@ -1,39 +1,17 @@
 /**
- * The server's half of HBONE on node:http2, one per pod and worker: TLS with the pod's own certificate and a client certificate
- * that is judged here and nowhere else, then HTTP/2 sessions whose streams go to the pod's inbound decision.
+ * The server's half of HBONE, one per pod and worker: TLS with the pod's own certificate and a client certificate that is judged here
+ * and nowhere else, then HTTP/2 sessions whose streams go to the pod's inbound decision.
  */
-import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
 import { canonicalIp, type Endpoint } from "../../core/base/ip.ts";
-import type { Headers } from "../../core/protocol/hbone/request.ts";
-import type { Identity } from "../../core/protocol/spiffe/identity.ts";
-import { BlockedWrite } from "./blocked-write.ts";
-import { HboneStream, type StreamHost } from "./hbone-stream.ts";
-import { Keepalive } from "./keepalive.ts";
+import { engines, type EngineName } from "./engine.ts";
+import type { IncomingStream, ServerSession } from "./server-session.ts";
 import { alpn, checkClient, handshakeError, secureOptions, type TlsIdentity } from "./tls.ts";
-import { tunnelLimits, TunnelError, type TunnelStream } from "./tunnel.ts";
+import { TunnelError, tunnelLimits, type TunnelLimits } from "./tunnel.ts";
 
-/** The other end of an accepted tunnel, as TCP and its certificate prove it. */
-export interface TunnelPeer {
-  readonly remote: Endpoint;
-  /** The pod's own endpoint that was connected to. */
-  readonly local: Endpoint;
-  readonly identity: Identity;
-}
-
-/** A CONNECT, or whatever else the peer sent, that waits for its one answer. */
-export interface IncomingStream {
-  readonly headers: Headers;
-  readonly peer: TunnelPeer;
-  /** Called once if the peer takes it back, or its tunnel goes, before the answer. */
-  onAbandoned: (() => void) | undefined;
-  /** Sends the 200; bytes flow as soon as the stream is resumed. */
-  accept(headers: Readonly<Record<string, string | number>>): TunnelStream;
-  /** Answers with a status and END_STREAM. */
-  refuse(status: number): void;
-}
+export type { IncomingStream, TunnelPeer } from "./server-session.ts";
 
 export interface HboneServerOptions {
   readonly clock: Clock;
@@ -43,7 +21,10 @@ export interface HboneServerOptions {
   readonly onStream: (stream: IncomingStream) => void;
   /** A tunnel has come to be. */
   readonly onOpened?: () => void;
-  /** A tunnel that did not come to be. @param remote undefined where the socket was gone before it could be asked. */
+  /** Default: our own. */
+  readonly engine?: EngineName | undefined;
+  readonly limits?: TunnelLimits | undefined;
+  /** A tunnel that did not come to be, or was ended for what its peer did. @param remote undefined where the socket was gone before it could be asked. */
   readonly onRefused: (error: TunnelError, remote: Endpoint | undefined) => void;
   /** A tunnel has gone. */
   readonly onGone?: () => void;
@@ -51,7 +32,7 @@ export interface HboneServerOptions {
 
 export class HboneServer {
   readonly #options: HboneServerOptions;
-  readonly #sessions = new Set<ServerTunnel>();
+  readonly #sessions = new Set<ServerSession>();
   /** Handshakes in progress, by {@link endpointKey}. */
   readonly #handshakes = new Map<string, Handshake>();
   #tls: Server | undefined;
@@ -143,12 +124,22 @@ export class HboneServer {
     const trustDomain = this.#identity?.identity.trustDomain;
     if (handshake === undefined || trustDomain === undefined) return void tls.destroy();
     const identity = checkClient(tls, trustDomain);
-    if (identity instanceof TunnelError) return handshake.fail(identity, tls);
+    if (identity instanceof TunnelError) return void handshake.fail(identity, tls);
     const { remote, local } = handshake;
-    const session = new ServerTunnel(tls, { remote, local, identity }, handshake, this.#options, () => {
-      this.#sessions.delete(session);
-      this.#options.onGone?.();
-    });
+    const { clock, engine = "own", limits = tunnelLimits, onStream, onRefused, onGone } = this.#options;
+    const { socket } = handshake;
+    handshake.awaitPreface();
+    const host = {
+      onStream,
+      onBegun: () => handshake.done(),
+      onClosed: (error: TunnelError) => {
+        // Before its first SETTINGS it was no tunnel yet.
+        if (!handshake.fail(error, tls) && misbehaved.has(error.type.code)) onRefused(error, remote);
+        this.#sessions.delete(session);
+        onGone?.();
+      },
+    };
+    const session = engines[engine].server(tls, { remote, local, identity }, host, { socket, clock, limits });
     this.#sessions.add(session);
     if (this.#retired) session.retireAfterFirst();
     this.#options.onOpened?.();
@@ -197,11 +188,12 @@ class Handshake {
     this.#settle();
   }
 
-  /** @param tls the socket above, once it is known: destroying the one beneath in TLS's own callback crashes Node 24. */
-  fail(error: TunnelError, tls?: TLSSocket): void {
-    if (!this.#settle()) return;
+  /** @returns false if it is over already. @param tls the socket above, once it is known: destroying the one beneath in TLS's own callback crashes Node 24. */
+  fail(error: TunnelError, tls?: TLSSocket): boolean {
+    if (!this.#settle()) return false;
     (tls ?? this.socket).destroy();
     this.#options.onRefused(error, this.remote);
+    return true;
   }
 
   #settle(): boolean {
@@ -224,141 +216,6 @@ class Handshake {
   }
 }
 
-class ServerTunnel implements StreamHost {
-  readonly #session: ServerHttp2Session;
-  readonly #keepalive: Keepalive;
-  readonly #blockedWrite: BlockedWrite;
-  readonly #clock: Clock;
-  #lost = false;
-  #streams = 0;
-  #retirement: "no" | "after-first" | "announced" = "no";
-
-  constructor(
-    tls: TLSSocket,
-    peer: TunnelPeer,
-    handshake: Handshake,
-    options: HboneServerOptions,
-    onClosed: () => void,
-  ) {
-    this.#clock = options.clock;
-    // Before the session's own listeners: a stream that closes asks whether it was its tunnel that went.
-    tls.on("error", () => (this.#lost = true));
-    tls.once("close", () => {
-      this.#lost = true;
-      handshake.fail(new TunnelError({ code: "tunnel.lost", detail: "closed by the peer" }), tls);
-    });
-    this.#session = performServerHandshake(tls, {
-      maxSessionMemory: sessionMemoryMiB,
-      maxSessionRejectedStreams: 100_000,
-      settings: {
-        initialWindowSize: tunnelLimits.streamWindow,
-        maxFrameSize: tunnelLimits.maxFrameSize,
-        maxConcurrentStreams: tunnelLimits.serverStreams,
-        maxHeaderListSize: tunnelLimits.serverHeaderList,
-      },
-    });
-    this.#session.setLocalWindowSize(tunnelLimits.connectionWindow);
-    this.#keepalive = new Keepalive(this.#session, options.clock.nowMs());
-    this.#blockedWrite = new BlockedWrite({ session: this.#session, tls, socket: handshake.socket }, options.clock);
-    handshake.awaitPreface();
-    this.#session.once("remoteSettings", () => handshake.done());
-    this.#session.on("stream", (stream, headers) => {
-      this.#streams += 1;
-      stream.once("close", () => (this.#streams -= 1));
-      options.onStream(new Incoming(stream, headers, peer, this));
-      if (this.#retirement === "after-first") this.retire();
-    });
-    this.#session.on("error", () => (this.#lost = true));
-    this.#session.once("close", () => {
-      this.#lost = true;
-      this.#blockedWrite.close();
-      tls.destroySoon();
-      onClosed();
-    });
-  }
-
-  get isLost(): boolean {
-    return this.#lost;
-  }
-
-  wrote(): void {
-    this.#blockedWrite.wrote();
-  }
-
-  /**
-   * GOAWAY twice (RFC 9113 6.8): the first says that there will be another, the second, a round trip later, which stream was the last.
-   * nghttp2 takes no stream after the first either; from the second the client knows that what it had sent meanwhile is untouched, and
-   * a session without streams would not even read the PONG (tried on Node 24.21): there one GOAWAY says it all.
-   */
-  retire(): void {
-    if (this.#retirement === "announced" || this.#session.closed) return;
-    this.#retirement = "announced";
-    if (this.#streams === 0) return this.#session.close();
-    this.#session.goaway(constants.NGHTTP2_NO_ERROR, highestStream);
-    const close = (): void => void (this.#session.closed || this.#session.close());
-    this.#clock.after(pongPatienceMs, close);
-    if (!this.#session.ping(close)) close();
-  }
-
-  /** For a tunnel that comes too late: whoever made it has a stream for it. */
-  retireAfterFirst(): void {
-    if (this.#retirement !== "no") return;
-    this.#retirement = "after-first";
-    this.#clock.after(firstStreamWithinMs, () => this.retire());
-  }
-
-  destroy(): void {
-    this.#lost = true;
-    this.#session.destroy();
-    this.#blockedWrite.destroyed();
-  }
-
-  tick(nowMs: number): void {
-    this.#blockedWrite.tick();
-    if (!this.#keepalive.tick(nowMs)) this.destroy();
-  }
-}
-
-class Incoming implements IncomingStream {
-  readonly headers: Headers;
-  readonly peer: TunnelPeer;
-  onAbandoned: (() => void) | undefined;
-  readonly #stream: ServerHttp2Stream;
-  readonly #host: StreamHost;
-  #answered = false;
-
-  constructor(stream: ServerHttp2Stream, headers: Headers, peer: TunnelPeer, host: StreamHost) {
-    this.#stream = stream;
-    this.headers = headers;
-    this.peer = peer;
-    this.#host = host;
-    stream.pause();
-    stream.on("error", ignore);
-    stream.once("close", () => {
-      if (this.#answered) return;
-      this.#answered = true;
-      this.onAbandoned?.();
-    });
-  }
-
-  accept(headers: Readonly<Record<string, string | number>>): TunnelStream {
-    this.#answered = true;
-    const end = new HboneStream(this.#stream, this.#host);
-    if (!this.#stream.destroyed && !this.#stream.closed) this.#stream.respond({ ...headers });
-    return end;
-  }
-
-  refuse(status: number): void {
-    if (this.#answered) return;
-    this.#answered = true;
-    const stream = this.#stream;
-    if (stream.destroyed || stream.closed) return;
-    stream.respond({ ":status": status }, { endStream: true });
-    // What the peer still sends is of no use: RFC 9113 8.1 lets a server say so once its answer is complete.
-    stream.close(constants.NGHTTP2_NO_ERROR);
-  }
-}
-
 /** Known before TLS and after it by both sockets alike; a tunnel is one TCP connection of one listener. */
 function endpointKey(socket: Socket): string | undefined {
   const { remoteAddress, remotePort, localAddress } = socket;
@@ -369,9 +226,5 @@ function endpointOf(address: string | undefined, port: number | undefined): Endp
   return { address: canonicalIp(address ?? "") ?? "", port: port ?? 0 };
 }
 
-function ignore(): void {}
-
-const sessionMemoryMiB = 1024;
-const highestStream = 0x7fff_ffff;
-const pongPatienceMs = 1_000;
-const firstStreamWithinMs = 1_000;
+/** What ends a tunnel and is its peer's fault: nobody else would tell. */
+const misbehaved: ReadonlySet<string> = new Set(["tunnel.abuse", "tunnel.protocol-error", "tunnel.bad-preface"]);

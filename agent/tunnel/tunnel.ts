@@ -1,6 +1,6 @@
 /**
  * What the rest of the agent knows of HBONE: tunnels that carry streams, whatever speaks HTTP/2 beneath. Two engines may stand
- * behind it; today it is node:http2 (hbone-client.ts, hbone-server.ts).
+ * behind it: our own (own/), and node:http2 as reference (node-http2/).
  */
 import { TypedError } from "../../core/base/errors.ts";
 import type { ByteEnd } from "../relay/byte-end.ts";
@@ -18,6 +18,7 @@ export class TunnelError extends TypedError<
   | { readonly code: "tunnel.san-mismatch"; readonly presented: string; readonly accepted: readonly string[] }
   | { readonly code: "tunnel.not-h2"; readonly alpn: string }
   | { readonly code: "tunnel.no-preface"; readonly afterMs: number } // TLS, but no HTTP/2
+  | { readonly code: "tunnel.bad-preface"; readonly began: string } // TLS, and then something else
   | { readonly code: "tunnel.no-client-certificate" }
   | { readonly code: "tunnel.trust-domain"; readonly presented: string }
   | { readonly code: "tunnel.resumed" } // nobody can, as no ticket is ever given
@@ -26,6 +27,7 @@ export class TunnelError extends TypedError<
   | { readonly code: "tunnel.lost"; readonly detail: string }
   | { readonly code: "tunnel.no-room" } // the peer allows no stream
   | { readonly code: "tunnel.protocol-error"; readonly detail: string }
+  | { readonly code: "tunnel.abuse"; readonly account: string } // more of it than anybody needs
   | { readonly code: "tunnel.stream-refused" } // REFUSED_STREAM: certainly not looked at
   | { readonly code: "tunnel.stream-reset"; readonly h2: number } // before the answer
   | { readonly code: "tunnel.answer-timeout"; readonly afterMs: number }
@@ -73,6 +75,16 @@ export interface ClientTunnel {
 }
 
 export type TunnelPhase = "open" | "retired" | "closed";
+
+/** What a tunnel is told about its size. Octets, where not said otherwise. */
+export interface TunnelLimits {
+  /** That a peer may send in one stream before it is read, and in all of a tunnel. */
+  readonly streamWindow: number;
+  readonly connectionWindow: number;
+  readonly maxFrameSize: number;
+  /** Streams that a client opens in one tunnel, unless the peer allows fewer. */
+  readonly clientStreams: number;
+}
 
 /** Wire parameters (agent-wire 2.3). */
 export const tunnelLimits = {

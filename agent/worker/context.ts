@@ -8,13 +8,18 @@ import type { Socket } from "node:net";
 import type { ConnectionRegistry } from "../connection/registry.ts";
 import type { ConnectionHost } from "../connection/connection.ts";
 import type { Counters } from "../metrics/counters.ts";
+import type { AcceptGate } from "./accept-gate.ts";
 import type { WorkerCertificates } from "./certificates.ts";
+import type { EngineName } from "../tunnel/engine.ts";
+import type { TunnelLimits } from "../tunnel/tunnel.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
 import type { WorkerMesh } from "./mesh.ts";
 import type { HostResolver } from "./resolver.ts";
 import type { SourcePorts } from "./source-ports.ts";
 
 export interface WorkerContext {
+  /** Of this worker, from 0. */
+  readonly index: number;
   readonly settings: WorkerSettings;
   readonly clock: Clock;
   readonly random: Random;
@@ -23,6 +28,8 @@ export interface WorkerContext {
   readonly mesh: WorkerMesh;
   readonly certificates: WorkerCertificates;
   readonly registry: ConnectionRegistry;
+  /** Asked with every connection that is accepted. */
+  readonly gate: AcceptGate;
   /** Every socket of a relay is in it. */
   readonly resets: ResetWatch;
   /** Handshakes that came to a tunnel, counted as they end. */
@@ -57,7 +64,14 @@ export interface WorkerSettings {
   readonly connectDeadlineMs: number;
   readonly workloadDeadlineMs: number;
   readonly poolIdleReleaseMs: number;
+  /** Connections that one pod may hold, over all workers. */
+  readonly podConnections: number;
+  /** Bytes of buffers outside its heap that one worker may hold. */
+  readonly bufferBudget: number;
   readonly responseBaggage: boolean;
+  /** Who speaks HTTP/2; default: our own engine. */
+  readonly engine?: EngineName;
+  readonly limits?: TunnelLimits;
   /** Whether an application behind a PROXY tunnel is connected to on loopback. */
   readonly localhostApplicationTunnel: boolean;
   /** Whether who has a waypoint is reached through it only. */

@@ -34,7 +34,9 @@ export async function handleOutbound(context: WorkerContext, pod: ServedPod, soc
   const facts: ConnectionFacts = { direction: "outbound", protocol: "tcp", trace: trace.traceId, source };
   const connection = pod.begin(facts);
   const client = new TcpEnd(socket, context.resets);
-  const refusal = await new Outbound(context, pod, connection, client, trace).run(socket);
+  const refusal = pod.isFull
+    ? failure("POD_CONN_LIMIT")
+    : await new Outbound(context, pod, connection, client, trace).run(socket);
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
   // The application believes that it is connected: only a reset tells it that it never was.
@@ -156,6 +158,8 @@ class Outbound {
         context: certificate.context,
         accepted: route.identities,
         clock: this.#context.clock,
+        engine: this.#context.settings.engine,
+        limits: this.#context.settings.limits,
         deadlineMs: withinMs,
       });
       if (!(tunnel instanceof TunnelError)) this.#context.handshakes.outbound += 1;

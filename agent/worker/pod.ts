@@ -7,6 +7,7 @@ import type { CloseRecord, ConnectionFacts } from "../connection/close-record.ts
 import { Connection } from "../connection/connection.ts";
 import { HboneServer } from "../tunnel/hbone-server.ts";
 import { TunnelPool } from "../tunnel/pool.ts";
+import { PodConnections } from "../pod-connections.ts";
 import type { TunnelError } from "../tunnel/tunnel.ts";
 import type { PodDelivery } from "../worker-messages.ts";
 import type { WorkerCertificate } from "./certificates.ts";
@@ -32,6 +33,7 @@ export class ServedPod {
   readonly #context: WorkerContext;
   readonly #server: HboneServer;
   readonly #listeners: Listeners;
+  readonly #connections: PodConnections;
   readonly #onPodGone: () => void;
   #phase: PodPhase = "serving";
   /** SPIFFE URI of the certificate in use; undefined until there is one. */
@@ -51,21 +53,49 @@ export class ServedPod {
     this.pool = new TunnelPool({ nowMs: () => clock.nowMs(), idleReleaseMs: settings.poolIdleReleaseMs, onGone });
     this.#server = new HboneServer({
       clock,
+      engine: settings.engine,
+      limits: settings.limits,
       deadlineMs: settings.connectDeadlineMs,
       onOpened: () => (context.handshakes.inbound += 1),
-      onStream: (stream) => this.#guard(handleInboundHbone(context, this, stream)),
+      onStream: (stream) => {
+        context.gate.accepted();
+        this.#guard(handleInboundHbone(context, this, stream));
+      },
       onRefused: (error, remote) => this.#tunnelRefused(error, remote),
       onGone,
     });
+    this.#connections = new PodConnections(delivery.connections, context.index);
     const handlers = {
-      outbound: (socket: Socket) => this.#guard(handleOutbound(context, this, socket)),
-      plaintext: (socket: Socket) => this.#guard(handleInboundPlaintext(context, this, socket)),
+      outbound: (socket: Socket) => {
+        context.gate.accepted();
+        this.#guard(handleOutbound(context, this, socket));
+      },
+      plaintext: (socket: Socket) => {
+        context.gate.accepted();
+        this.#guard(handleInboundPlaintext(context, this, socket));
+      },
       hbone: (socket: Socket) => {
+        context.gate.accepted();
         this.#server.accept(socket);
         this.#seekIdentity();
       },
     };
     this.#listeners = new Listeners(delivery.descriptors, handlers, delivery.inherited ? this.#able() : undefined);
+    if (context.gate.closed !== undefined) this.#listeners.pause();
+  }
+
+  /** It holds more connections than one pod may, the one that asks included. */
+  get isFull(): boolean {
+    return this.#connections.total > this.#context.settings.podConnections;
+  }
+
+  /** Accepts no more until `resume`: what comes waits in the kernel. */
+  pause(): void {
+    this.#listeners.pause();
+  }
+
+  resume(): void {
+    this.#listeners.resume();
   }
 
   /** Settles when all three listen. */
@@ -87,6 +117,7 @@ export class ServedPod {
       closed: (closed, record) => this.#closed(closed, record),
     });
     this.#context.registry.add(connection, this.uid);
+    this.#connections.began();
     return connection;
   }
 
@@ -187,6 +218,7 @@ export class ServedPod {
 
   #closed(connection: Connection, record: CloseRecord): void {
     this.#context.registry.remove(connection);
+    this.#connections.ended();
     this.#context.host.closed(connection, record);
     this.#look();
   }

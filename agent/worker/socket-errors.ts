@@ -72,6 +72,10 @@ function tunnelReason(type: TunnelError["type"]): Failure {
       return say("ALPN_NOT_H2", type.alpn);
     case "tunnel.no-preface":
       return say("H2_NO_PREFACE", `${type.afterMs} ms`);
+    case "tunnel.bad-preface":
+      return say("H2_NO_PREFACE", type.began);
+    case "tunnel.abuse":
+      return say(resetFloods.has(type.account) ? "H2_RESET_FLOOD" : "H2_FLOOD", type.account);
     case "tunnel.no-certificate":
       return say("NO_CERTIFICATE", type.detail);
     case "tunnel.unresponsive":
@@ -92,6 +96,9 @@ function tunnelReason(type: TunnelError["type"]): Failure {
       return say("BAD_CONNECT_REPLY", type.detail);
   }
 }
+
+/** Accounts of core/protocol/h2/abuse-budget.ts. */
+const resetFloods: ReadonlySet<string> = new Set(["abandoned-streams", "stream-errors"]);
 
 const passing: ReadonlySet<string> = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE"]);
 

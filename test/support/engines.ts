@@ -1,22 +1,26 @@
 /** The HTTP/2 engines that HBONE can run on; what is held true of a tunnel is held true of each. */
+import type { EngineName } from "../../agent/tunnel/engine.ts";
 import { openClientTunnel, type ClientTunnelOptions } from "../../agent/tunnel/hbone-client.ts";
 import { HboneServer, type HboneServerOptions } from "../../agent/tunnel/hbone-server.ts";
 import type { ClientTunnel, TunnelError } from "../../agent/tunnel/tunnel.ts";
 import type { LoopbackMesh } from "./loopback-mesh.ts";
 
-export type EngineName = "node" | "own";
+export type { EngineName } from "../../agent/tunnel/engine.ts";
 
 /** Those that exist. */
-export const engines: readonly EngineName[] = ["node"];
+export const engines: readonly EngineName[] = ["own", "node"];
 
 export interface Engine {
   readonly server: (options: HboneServerOptions) => HboneServer;
   readonly openClientTunnel: (options: ClientTunnelOptions) => Promise<ClientTunnel | TunnelError>;
   /** What makes a whole worker use it. */
-  readonly meshOptions: ConstructorParameters<typeof LoopbackMesh>[0];
+  readonly meshOptions: NonNullable<ConstructorParameters<typeof LoopbackMesh>[0]>;
 }
 
-export function engineOf(name: EngineName): Engine {
-  if (name === "own") throw new Error("no such engine yet");
-  return { server: (options) => new HboneServer(options), openClientTunnel, meshOptions: {} };
+export function engineOf(engine: EngineName): Engine {
+  return {
+    server: (options) => new HboneServer({ ...options, engine }),
+    openClientTunnel: (options) => openClientTunnel({ ...options, engine }),
+    meshOptions: { settings: { engine } },
+  };
 }

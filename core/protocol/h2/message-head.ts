@@ -8,6 +8,8 @@ export interface RequestHead {
   readonly scheme?: string;
   readonly path?: string;
   readonly authority?: string;
+  /** RFC 8441; nobody was told that we take it. */
+  readonly protocol?: string;
   /** Without pseudo-headers, in order. */
   readonly fields: readonly HeaderField[];
 }
@@ -34,7 +36,7 @@ export function parseRequest(fields: readonly HeaderField[]): RequestHead | Malf
   if (!Array.isArray(regular)) return regular;
   for (const name of pseudo.keys()) if (!requestNames.has(name)) return malformed(`${name} in a request`);
   const [method, scheme, path] = [pseudo.get(":method"), pseudo.get(":scheme"), pseudo.get(":path")];
-  const authority = pseudo.get(":authority");
+  const [authority, protocol] = [pseudo.get(":authority"), pseudo.get(":protocol")];
   if (method === undefined || !token.test(method)) return malformed("no :method");
   const head = {
     kind: "request" as const,
@@ -42,6 +44,7 @@ export function parseRequest(fields: readonly HeaderField[]): RequestHead | Malf
     ...(scheme !== undefined && { scheme }),
     ...(path !== undefined && { path }),
     ...(authority !== undefined && { authority }),
+    ...(protocol !== undefined && { protocol }),
     fields: regular,
   };
   // A CONNECT that says more than it may is told by whoever answers it: its tunnel shall live.

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
-import { connect as connectHttp2 } from "node:http2";
+import { connect as connectHttp2, constants, createSecureServer } from "node:http2";
+import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { connect as connectTls } from "node:tls";
-import { alice, openStream, openTunnel, startServer, type TestServer } from "../../test/support/hbone-pair.ts";
-import { until } from "../../test/support/until.ts";
-import { pauseReasons, type ByteEnd, type EndListener } from "../relay/byte-end.ts";
-import { alpn, secureOptions } from "./tls.ts";
-import { TunnelError, type ClientTunnel, type TunnelStream } from "./tunnel.ts";
+import { alice, bob, openStream, openTunnel, startServer, type TestServer } from "../../../test/support/hbone-pair.ts";
+import { until } from "../../../test/support/until.ts";
+import { pauseReasons, type ByteEnd, type EndListener } from "../../relay/byte-end.ts";
+import { alpn, secureOptions } from "../tls.ts";
+import { TunnelError, type ClientTunnel, type TunnelStream } from "../tunnel.ts";
 
 let server: TestServer;
 let tunnel: ClientTunnel;
@@ -84,6 +85,34 @@ test("a CONNECT that carries its END_STREAM itself is heard as an end", { timeou
     session.destroy();
   }
 });
+
+test(
+  "a peer that ends its half and abandons ours with NO_ERROR is an end and then a reset",
+  { timeout: 10_000 },
+  async () => {
+    const peer = createSecureServer({ ...secureOptions(bob), requestCert: true });
+    peer.on("stream", (stream) => {
+      stream.respond({ ":status": 200 });
+      stream.end("all");
+      stream.close(constants.NGHTTP2_NO_ERROR);
+    });
+    await new Promise<void>((resolve) => peer.listen(0, "127.0.0.1", resolve));
+    const other = await openTunnel((peer.address() as AddressInfo).port);
+    assert.ok(!(other instanceof TunnelError));
+    try {
+      const stream = await openStream(other);
+      assert.ok(!(stream instanceof TunnelError));
+      const atClient = new Told();
+      stream.listener = atClient;
+      stream.resume(pauseReasons.unjoined);
+      await until("the stream is over", 5_000, () => atClient.told.includes("closed"));
+      assert.deepEqual([atClient.told, atClient.bytes], [["ended", "reset", "closed"], 3]);
+    } finally {
+      other.destroy();
+      peer.close();
+    }
+  },
+);
 
 async function opened(): Promise<TunnelStream> {
   const stream = await openStream(tunnel);

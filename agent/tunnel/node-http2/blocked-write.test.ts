@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { test } from "node:test";
 import type { TLSSocket } from "node:tls";
-import { ManualClock } from "../../core/base/clock.ts";
-import { relayedPath, type RelayedConnection, type RelayedPath } from "../../test/support/relayed-path.ts";
-import { until } from "../../test/support/until.ts";
+import { ManualClock } from "../../../core/base/clock.ts";
+import { relayedPath, type RelayedConnection, type RelayedPath } from "../../../test/support/relayed-path.ts";
+import { until } from "../../../test/support/until.ts";
 import { BlockedWrite } from "./blocked-write.ts";
 
 /** A socket of which only the kernel's side is there. */

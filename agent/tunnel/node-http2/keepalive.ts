@@ -1,6 +1,6 @@
 /** PING every 10 s, dead after 20 s without PONG (agent-wire 2.3). No timer of its own: the worker's one-second tick asks. */
 import type { Http2Session } from "node:http2";
-import { tunnelLimits } from "./tunnel.ts";
+import { tunnelLimits } from "../tunnel.ts";
 
 export class Keepalive {
   readonly #session: Http2Session;

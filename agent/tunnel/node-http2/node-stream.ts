@@ -1,11 +1,11 @@
 /**
  * A stream of node:http2 as one end of a relay, with the three things Node leaves to be inferred: an end that was END_STREAM,
  * a reset that was not, and a reset of ours without an END_STREAM in front of it. Everything that relies on Node's
- * insides is in this file, and hbone-stream.test.ts watches it.
+ * insides is in this file, and node-stream.test.ts watches it.
  */
 import { constants, type Http2Stream } from "node:http2";
-import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../relay/byte-end.ts";
-import type { TunnelStream } from "./tunnel.ts";
+import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../../relay/byte-end.ts";
+import type { TunnelStream } from "../tunnel.ts";
 
 /** What a stream asks of its tunnel. */
 export interface StreamHost {
@@ -15,12 +15,14 @@ export interface StreamHost {
   wrote(): void;
 }
 
-export class HboneStream implements TunnelStream {
+export class NodeStream implements TunnelStream {
   readonly #stream: OwnedStream;
   readonly #host: StreamHost;
   listener: EndListener = nobody;
   #pauses: number = pauseReasons.unjoined;
   #readEnd: "open" | "ended" | "truncated" = "open";
+  /** By us: Node ends a stream that the peer closes, too. */
+  #writeEnded = false;
   #resetByUs = false;
   /** It closed while nobody was there to be told: a 200 and a reset may arrive in one breath. */
   #closedUnheard = false;
@@ -55,6 +57,7 @@ export class HboneStream implements TunnelStream {
   }
 
   end(): void {
+    this.#writeEnded = true;
     if (!this.#stream.destroyed) this.#stream.end();
   }
 
@@ -95,7 +98,9 @@ export class HboneStream implements TunnelStream {
       return;
     }
     const { rstCode, writableFinished } = this.#stream;
-    const orderly = this.#readEnd === "ended" && writableFinished && rstCode === constants.NGHTTP2_NO_ERROR;
+    // A peer may end its half and abandon ours with NO_ERROR (RFC 9113 8.1), as Envoy does: ours is then cut.
+    const finished = this.#writeEnded && writableFinished;
+    const orderly = this.#readEnd === "ended" && finished && rstCode === constants.NGHTTP2_NO_ERROR;
     if (!orderly && !this.#resetByUs) this.listener.reset(this, this.#cause());
     this.listener.closed(this);
   }
@@ -118,7 +123,7 @@ export function resetWithoutEnd(stream: Http2Stream, code: number): void {
 
 const owner = Symbol("owner");
 
-type OwnedStream = Http2Stream & { [owner]?: HboneStream; push: (chunk: unknown) => boolean };
+type OwnedStream = Http2Stream & { [owner]?: NodeStream; push: (chunk: unknown) => boolean };
 
 function pushNoting(this: OwnedStream, chunk: unknown): boolean {
   if (chunk === null) this[owner]?.noteReadEnd(this.closed);

@@ -8,8 +8,8 @@
 import type { Http2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { Clock } from "../../core/base/clock.ts";
-import { tunnelLimits } from "./tunnel.ts";
+import type { Clock } from "../../../core/base/clock.ts";
+import { tunnelLimits } from "../tunnel.ts";
 
 export interface TunnelSockets {
   readonly session: Pick<Http2Session, "destroyed">;

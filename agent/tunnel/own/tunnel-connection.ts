@@ -1,0 +1,217 @@
+/**
+ * The HTTP/2 machine on a TLS socket: what is received goes in, what comes out is gathered and written together at the end of the
+ * loop's turn, and a peer that has fallen silent is found. The same for both ends of a tunnel.
+ */
+import type { TLSSocket } from "node:tls";
+import type { Clock } from "../../../core/base/clock.ts";
+import { messageOf } from "../../../core/base/errors.ts";
+import { H2Connection, type ConnectionOptions } from "../../../core/protocol/h2/connection.ts";
+import type { ConnectionOwner } from "../../../core/protocol/h2/connection-owner.ts";
+import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
+import type { H2Error } from "../../../core/protocol/h2/h2-error.ts";
+import type { RequestHead } from "../../../core/protocol/h2/message-head.ts";
+import type { H2Stream } from "../../../core/protocol/h2/stream.ts";
+import { handshakeError } from "../tls.ts";
+import { TunnelError, tunnelLimits } from "../tunnel.ts";
+import type { OwnStream, StreamHost } from "./own-stream.ts";
+
+/** Which end of the tunnel this is. */
+export interface TunnelSide {
+  request(stream: H2Stream, head: RequestHead, ended: boolean): void;
+  settled(): void;
+  /** The peer takes no new streams. */
+  leaving(): void;
+  pong(): void;
+  /** Once, last: the transport is gone and every stream has heard it. */
+  lost(error: TunnelError): void;
+}
+
+export class TunnelConnection implements ConnectionOwner, StreamHost {
+  readonly connection: H2Connection;
+  /** Monotonic milliseconds. */
+  readonly bornMs: number;
+  readonly #tls: TLSSocket;
+  readonly #clock: Clock;
+  readonly #side: TunnelSide;
+  /** Written by the machine and not yet by the socket. */
+  #gathered: Uint8Array[] = [];
+  #gatheredOctets = 0;
+  #flush: NodeJS.Immediate | undefined;
+  readonly #toFlush: OwnStream[] = [];
+  /** Since when we wait for a sign of life; or when the last one was. */
+  #life: { readonly kind: "quiet" | "awaiting"; readonly sinceMs: number };
+  #problem: TunnelError | undefined;
+  #phase: "open" | "ending" | "gone" = "open";
+
+  constructor(tls: TLSSocket, options: ConnectionOptions, clock: Clock, side: TunnelSide) {
+    this.#tls = tls;
+    this.#clock = clock;
+    this.#side = side;
+    this.bornMs = clock.nowMs();
+    this.#life = { kind: "quiet", sinceMs: this.bornMs };
+    this.connection = new H2Connection(options, this);
+    tls.on("data", (chunk: Uint8Array) => this.#receive(chunk));
+    // A server that refuses our certificate says so after the client's handshake is over (RFC 8446 4.4.2.4): a TLS error, too.
+    tls.on("error", (error: Error & { code?: string }) => {
+      const isTls = error.code?.startsWith("ERR_SSL") === true;
+      this.#problem ??= isTls ? handshakeError(error) : lostBecause(messageOf(error));
+    });
+    tls.on("drain", () => this.connection.resume());
+    tls.once("end", () => this.#gone("closed by the peer"));
+    tls.once("close", () => this.#gone("closed by the peer"));
+    this.connection.start();
+  }
+
+  /** The TLS socket has been read from before, too early for anybody to hear. */
+  get isGone(): boolean {
+    return this.#phase === "gone";
+  }
+
+  /** Why it is going, once it is. */
+  get problem(): TunnelError | undefined {
+    return this.#problem;
+  }
+
+  /** Ends in order: what was written is sent, then the connection closes. */
+  finish(detail: string): void {
+    if (this.#phase !== "open") return;
+    this.#phase = "ending";
+    this.#problem ??= lostBecause(detail);
+    this.#writeGathered();
+    this.#tls.end();
+    this.#clock.after(lastWordsMs, () => this.destroy(detail));
+  }
+
+  /** Ends at once. */
+  destroy(detail: string): void {
+    this.#problem ??= lostBecause(detail);
+    this.#tls.destroy();
+    this.#gone(detail);
+  }
+
+  /** Called about once a second. */
+  tick(nowMs: number): void {
+    if (this.#phase !== "open") return;
+    const { kind, sinceMs } = this.#life;
+    const elapsedMs = nowMs - sinceMs;
+    if (kind === "awaiting" && elapsedMs >= tunnelLimits.pongWithinMs) {
+      this.#problem = new TunnelError({ code: "tunnel.unresponsive" });
+      return this.destroy("unresponsive");
+    }
+    if (kind === "awaiting" || elapsedMs < tunnelLimits.pingEveryMs) return;
+    this.#life = { kind: "awaiting", sinceMs: nowMs };
+    this.connection.ping(pingPayload);
+  }
+
+  /** @internal ConnectionOwner. */
+  write(bytes: Uint8Array): void {
+    this.#gathered.push(bytes);
+    this.#gatheredOctets += bytes.length;
+    if (this.#gatheredOctets >= flushAtOctets) this.#writeGathered();
+    else this.#flush ??= setImmediate(this.#flushNow);
+  }
+
+  /** @internal ConnectionOwner. */
+  room(): number {
+    return this.#phase === "open" ? mostQueued - this.#tls.writableLength - this.#gatheredOctets : 0;
+  }
+
+  /** @internal ConnectionOwner. */
+  request(stream: H2Stream, head: RequestHead, ended: boolean): void {
+    this.#side.request(stream, head, ended);
+  }
+
+  /** @internal ConnectionOwner. */
+  settled(): void {
+    this.#side.settled();
+  }
+
+  /** @internal ConnectionOwner. */
+  leaving(): void {
+    this.#side.leaving();
+  }
+
+  /** @internal ConnectionOwner. */
+  pong(): void {
+    this.#side.pong();
+  }
+
+  /** @internal StreamHost. */
+  flushSoon(stream: OwnStream): void {
+    this.#toFlush.push(stream);
+  }
+
+  #receive(chunk: Uint8Array): void {
+    if (this.#phase !== "open") return;
+    const nowMs = this.#clock.nowMs();
+    // Whatever comes, somebody is there.
+    if (this.#life.kind === "awaiting") this.#life = { kind: "quiet", sinceMs: nowMs };
+    const failed = this.connection.receive(chunk, nowMs);
+    if (this.#toFlush.length > 0) for (const stream of this.#toFlush.splice(0)) stream.flush();
+    if (failed !== undefined) this.#fail(failed);
+  }
+
+  #fail(error: H2Error): void {
+    this.#problem ??= problemOf(error);
+    this.finish(error.message);
+    this.connection.lose();
+    // Nothing of it is of use any more, and it may be a flood.
+    this.#tls.removeAllListeners("data");
+    this.#tls.pause();
+  }
+
+  readonly #flushNow = (): void => {
+    this.#flush = undefined;
+    this.#writeGathered();
+  };
+
+  #writeGathered(): void {
+    const chunks = this.#gathered;
+    const [first] = chunks;
+    if (first === undefined) return;
+    this.#gathered = [];
+    this.#gatheredOctets = 0;
+    if (this.#tls.destroyed || this.#tls.writableEnded) return;
+    if (chunks.length === 1) return void this.#tls.write(first);
+    this.#tls.cork();
+    for (const chunk of chunks) this.#tls.write(chunk);
+    this.#tls.uncork();
+  }
+
+  #gone(detail: string): void {
+    if (this.#phase === "gone") return;
+    this.#phase = "gone";
+    this.#problem ??= lostBecause(detail);
+    this.#gathered = [];
+    if (this.#flush !== undefined) clearImmediate(this.#flush);
+    this.#tls.destroySoon();
+    this.connection.lose();
+    this.#side.lost(this.#problem);
+  }
+}
+
+function lostBecause(detail: string): TunnelError {
+  return new TunnelError({ code: "tunnel.lost", detail });
+}
+
+function problemOf(error: H2Error): TunnelError {
+  const { type } = error;
+  switch (type.code) {
+    case "h2.abuse":
+      return new TunnelError({ code: "tunnel.abuse", account: type.account });
+    case "h2.no-preface":
+      return new TunnelError({ code: "tunnel.bad-preface", began: type.began });
+    case "h2.protocol":
+      return type.errorCode === errorCodes.ENHANCE_YOUR_CALM
+        ? new TunnelError({ code: "tunnel.abuse", account: type.detail })
+        : new TunnelError({ code: "tunnel.protocol-error", detail: type.detail });
+  }
+}
+
+const pingPayload = Uint8Array.of(0x61, 0x6d, 0x62, 0x69, 0x65, 0x6e, 0x74, 0x64);
+/** More than this in one turn of the loop is written before its end: the far side need not wait. */
+const flushAtOctets = 60_000;
+/** What may be on its way from us into the socket: enough to keep it busy with what the kernel holds, and a bound where nobody reads. */
+const mostQueued = 256 << 10;
+/** For a GOAWAY to be sent and read. */
+const lastWordsMs = 500;
