@@ -9,6 +9,7 @@ import type { Log } from "../core/base/log.ts";
 import { systemRandom } from "../core/base/random.ts";
 import type { MeshUpdate } from "../core/decision/mesh-state.ts";
 import { WorkerFeed } from "./worker-feed.ts";
+import { VitalSigns } from "./vital-signs.ts";
 import type {
   FromWorker,
   PodDelivery,
@@ -25,6 +26,12 @@ export interface WorkersOptions {
   readonly readiness: ReadinessAddress;
   readonly clock: Clock;
   readonly log: Log;
+  /** Megabytes of each worker's heap; V8's own limit when missing. One that needs more ends alone. */
+  readonly heapMb?: number;
+  /** How long a worker's loop may stand still before it is replaced. Counted in turns of this thread's own loop. */
+  readonly stuckAfterMs?: number;
+  /** What workers run; tests have one with faults. */
+  readonly entry?: URL;
   /** What a new worker must know before it serves: slices in order. */
   readonly snapshot: () => readonly MeshUpdate[];
   /** Everything else a new worker must be told, after the mesh: certificates, gates. */
@@ -33,7 +40,16 @@ export interface WorkersOptions {
   readonly deliveries: () => readonly PodDelivery[];
   readonly onMessage: (message: FromWorker, index: number) => void;
   /** A worker ended unasked; its successor will be fed anew. */
-  readonly onLost: (index: number) => void;
+  readonly onLost: (index: number, loss: WorkerLoss) => void;
+}
+
+/** `crash`: a bug threw; `heap`: it had used its heap up; `stuck`: its loop stood still. */
+export type LossCause = "crash" | "heap" | "stuck";
+
+export interface WorkerLoss {
+  readonly cause: LossCause;
+  /** Connections that ended with it and that it could no longer tell of. */
+  readonly connections: number;
 }
 
 interface Slot {
@@ -42,8 +58,10 @@ interface Slot {
   feed: WorkerFeed;
   /** `gone`: dead, its successor not started; `starting`: not fed yet, it gets everything at once when it is. */
   phase: "starting" | "serving" | "gone";
-  /** Restarts so far. */
-  losses: number;
+  /** Its beats when they were last looked at, and how many looks ago they changed. Undefined until it runs. */
+  pulse: { beats: number; silentLooks: number } | undefined;
+  /** Why it is ending, where that is known before it has. */
+  cause: LossCause | undefined;
 }
 
 export class Workers {
@@ -53,10 +71,14 @@ export class Workers {
   readonly #dumps = new Map<number, { dumps: WorkerDump[]; missing: number; done: () => void }>();
   #lastDump = 0;
   #closing = false;
+  readonly #losses: Record<LossCause, number> = { crash: 0, heap: 0, stuck: 0 };
+  readonly #signs: VitalSigns;
+  #cancelWatch: (() => void) | undefined;
 
   constructor(options: WorkersOptions) {
     this.#options = options;
     this.#backoff = new Backoff({ firstMs: 10, capMs: 5_000, jitter: 0.2 }, systemRandom);
+    this.#signs = new VitalSigns(options.count);
   }
 
   /** Settles when every worker runs. */
@@ -64,12 +86,14 @@ export class Workers {
     const started: Promise<void>[] = [];
     for (let index = 0; index < this.#options.count; index++) {
       const { worker, running } = this.#spawn(index);
-      const slot: Slot = { index, worker, feed: this.#feedOf(worker), phase: "starting", losses: 0 };
+      const feed = this.#feedOf(worker);
+      const slot: Slot = { index, worker, feed, phase: "starting", pulse: undefined, cause: undefined };
       this.#slots.push(slot);
       this.#watch(slot);
       // Nothing is known yet, so there is nothing to be fed with.
       started.push(running.then(() => void (slot.phase = "serving")));
     }
+    this.#watchBeats();
     await Promise.all(started);
   }
 
@@ -84,7 +108,17 @@ export class Workers {
 
   /** How often a worker has been replaced. */
   get losses(): number {
-    return this.#slots.reduce((sum, { losses }) => sum + losses, 0);
+    return this.#losses.crash + this.#losses.heap + this.#losses.stuck;
+  }
+
+  /** The same, by cause. */
+  get lossesByCause(): Readonly<Record<LossCause, number>> {
+    return this.#losses;
+  }
+
+  /** What the workers share with this thread. */
+  get signs(): VitalSigns {
+    return this.#signs;
   }
 
   /** Settles when every worker has applied it. */
@@ -94,6 +128,13 @@ export class Workers {
 
   broadcast(message: ToWorker): void {
     for (const { worker } of this.#slots) worker.postMessage(message);
+  }
+
+  /** @returns whether there is such a worker. */
+  tell(index: number, message: ToWorker): boolean {
+    const slot = this.#slots[index];
+    slot?.worker.postMessage(message);
+    return slot !== undefined;
   }
 
   /** @param index of a worker that serves. */
@@ -120,18 +161,26 @@ export class Workers {
   /** Ends the threads themselves; what they carry ends with them. */
   async terminate(): Promise<void> {
     this.#closing = true;
+    this.#cancelWatch?.();
     await Promise.all(this.#slots.map(({ worker }) => worker.terminate()));
   }
 
   #spawn(index: number): { worker: Worker; running: Promise<void> } {
-    const { settings, readiness } = this.#options;
-    const start: WorkerStart = { index, settings, ...(index === 0 && { readiness }) };
+    const { settings, readiness, heapMb, entry } = this.#options;
+    const vitalSigns = this.#signs.buffer;
+    const start: WorkerStart = { index, settings, vitalSigns, ...(index === 0 && { readiness }) };
     // A release runs compiled files, a checkout its sources.
     const main = import.meta.url.endsWith(".ts") ? "./worker/main.ts" : "./worker/main.js";
-    const worker = new Worker(new URL(main, import.meta.url), { workerData: start });
+    const worker = new Worker(entry ?? new URL(main, import.meta.url), {
+      workerData: start,
+      ...(heapMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb: heapMb } }),
+    });
     const running = new Promise<void>((resolve) => {
       worker.on("message", (message: FromWorker) => {
-        if (message.kind === "started") resolve();
+        if (message.kind !== "started") return;
+        const slot = this.#slots[index];
+        if (slot?.worker === worker) slot.pulse = { beats: this.#signs.beats(index), silentLooks: 0 };
+        resolve();
       });
     });
     return { worker, running };
@@ -148,7 +197,10 @@ export class Workers {
       else if (message.kind === "dumped") this.#dumped(message.id, message.dump);
       else this.#options.onMessage(message, index);
     });
-    worker.on("error", (error) => this.#options.log.error({ err: error, worker: index }, "a worker failed"));
+    worker.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ERR_WORKER_OUT_OF_MEMORY") slot.cause = "heap";
+      this.#options.log.error({ err: error, worker: index }, "a worker failed");
+    });
     worker.on("exit", (code) => {
       if (!this.#closing) this.#replace(slot, code);
     });
@@ -156,15 +208,23 @@ export class Workers {
 
   #replace(slot: Slot, code: number): void {
     const { log, clock } = this.#options;
-    slot.losses += 1;
+    const cause = slot.cause ?? "crash";
+    this.#losses[cause] += 1;
     slot.phase = "gone";
+    slot.cause = slot.pulse = undefined;
     slot.feed.stop();
     const pauseMs = this.#backoff.next();
     log.error(
-      { worker: slot.index, code, pauseMs: Math.round(pauseMs) },
+      { worker: slot.index, code, cause, pauseMs: Math.round(pauseMs) },
       "a worker ended and is replaced; the others go on",
     );
-    this.#options.onLost(slot.index);
+    // One that threw has told of each; one that was ended from outside could not.
+    const connections = this.#signs.connections(slot.index);
+    if (connections > 0) {
+      log.error({ reason: "WORKER_LOST", worker: slot.index, connections }, "connections ended with their worker");
+    }
+    this.#signs.beat(slot.index, 0);
+    this.#options.onLost(slot.index, { cause, connections });
     clock.after(pauseMs, () => {
       if (this.#closing) return;
       // Whoever waits for the dead one waits for its successor: that one begins with everything.
@@ -176,6 +236,30 @@ export class Workers {
       this.#watch(slot);
       void running.then(() => this.#welcome(slot, waiting));
     });
+  }
+
+  /**
+   * A worker whose loop stands still accepts for nobody and cannot say so. Looks are counted, not milliseconds: a process that was itself
+   * stopped for a while has not looked.
+   */
+  #watchBeats(): void {
+    const { clock, log, stuckAfterMs = 5_000 } = this.#options;
+    for (const slot of this.#slots) {
+      const { pulse, worker, index } = slot;
+      if (pulse === undefined) continue;
+      const beats = this.#signs.beats(index);
+      pulse.silentLooks = beats === pulse.beats ? pulse.silentLooks + 1 : 0;
+      pulse.beats = beats;
+      if (pulse.silentLooks * lookEveryMs < stuckAfterMs) continue;
+      slot.pulse = undefined;
+      slot.cause = "stuck";
+      log.error(
+        { worker: index, silentMs: pulse.silentLooks * lookEveryMs },
+        "a worker's event loop stands still: it is ended",
+      );
+      void worker.terminate();
+    }
+    this.#cancelWatch = clock.after(lookEveryMs, () => this.#watchBeats());
   }
 
   async #welcome(slot: Slot, waiting: readonly (() => void)[]): Promise<void> {
@@ -202,5 +286,6 @@ export class Workers {
   }
 }
 
+const lookEveryMs = 250;
 const dumpWithinMs = 2_000;
 const steadyMs = 10_000;

@@ -1,17 +1,24 @@
 /**
- * The access log: one JSON line per connection, in the shape of core/base/log.ts. Lines are gathered and written together, since a
- * write per connection costs more than the connection (125 µs were measured), and never later than 50 ms.
+ * The access log: one line per connection, JSON or text in the shape of core/base/log.ts. Lines are gathered and written together, since
+ * a write per connection costs more than the connection (125 µs were measured), and never later than 50 ms.
  */
-import { writeSync } from "node:fs";
 import type { Clock } from "../../core/base/clock.ts";
+import { logFormat, logSink, scopeLevel, type LogFormat } from "../../core/base/log.ts";
+import { isLoud, type LogLevel } from "../../core/base/log-filter.ts";
+import { plainLine } from "../../core/base/plain-line.ts";
 import { closeReason } from "../../core/decision/close-reasons.ts";
-import { logFields, type CloseRecord } from "../connection/close-record.ts";
+import { logFields, openedFields, type CloseRecord, type ConnectionFacts } from "../connection/close-record.ts";
+import { isEarly } from "../connection/early.ts";
 
 export interface AccessLogOptions {
   readonly clock: Clock;
   /** Added to every line. */
   readonly worker: number;
   readonly node: string;
+  /** Default: what LOG_FORMAT says. */
+  readonly format?: LogFormat;
+  /** The least that is written. Default: that of scope `access`. */
+  readonly level?: LogLevel;
   /** Takes whole lines; default: standard output. False: try again later. */
   readonly write?: (text: string) => boolean;
 }
@@ -19,36 +26,37 @@ export interface AccessLogOptions {
 export class AccessLog {
   readonly #options: AccessLogOptions;
   readonly #write: (text: string) => boolean;
+  readonly #format: LogFormat;
   #lines: string[] = [];
   #cancelFlush: (() => void) | undefined;
   /** Nobody read our output the last time: the next attempt is the timer's, not each line's. */
   #blocked = false;
+  /** The least that is written. */
+  level: LogLevel;
   /** Lines that were given up because nobody read our output. */
   dropped = 0;
 
   constructor(options: AccessLogOptions) {
+    const { format = logFormat, level = scopeLevel("access"), write = (text) => logSink.offer(text) } = options;
     this.#options = options;
-    this.#write = options.write ?? writeStandardOutput;
+    this.#format = format;
+    this.#write = write;
+    this.level = level;
   }
 
+  /** A connection has ended. */
   add(record: CloseRecord): void {
-    const { clock, worker, node } = this.#options;
-    if (this.#lines.length >= mostLinesKept) {
-      this.dropped += 1;
-      return;
+    const early = isEarly(record);
+    const said = closeReason(record.reason).level;
+    const level = early && !isLoud(said, "warn") ? "warn" : said;
+    if (isLoud(level, this.level)) {
+      this.#say(level, early ? "connection failed" : "connection complete", logFields(record));
     }
-    const line = {
-      level: closeReason(record.reason).level,
-      time: new Date(clock.wallMs()).toISOString(),
-      scope: "access",
-      message: "connection complete",
-      ...logFields(record),
-      worker,
-      node,
-    };
-    this.#lines.push(JSON.stringify(line));
-    if (this.#lines.length >= linesPerWrite && !this.#blocked) return this.flush();
-    this.#cancelFlush ??= clock.after(flushWithinMs, () => this.flush());
+  }
+
+  /** Bytes begin to flow. */
+  opened(facts: ConnectionFacts): void {
+    if (isLoud("debug", this.level)) this.#say("debug", "connection opened", openedFields(facts));
   }
 
   /** Writes what has been gathered; also at exit. */
@@ -60,28 +68,21 @@ export class AccessLog {
     if (this.#blocked) this.#cancelFlush = this.#options.clock.after(flushWithinMs, () => this.flush());
     else this.#lines = [];
   }
-}
 
-/** One write(2) for all, whatever thread asks: a worker's process.stdout would go by way of the main thread. */
-function writeStandardOutput(text: string): boolean {
-  let rest = Buffer.from(text);
-  let began = false;
-  for (;;) {
-    try {
-      const written = writeSync(1, rest);
-      if (written === rest.length) return true;
-      rest = rest.subarray(written);
-      began = true;
-    } catch (thrown) {
-      const { code } = thrown as NodeJS.ErrnoException;
-      // Nobody reads a full pipe: what has begun is finished, or the rest of a line would be lost.
-      if (code === "EAGAIN") {
-        if (began) continue;
-        return false;
-      }
-      // The reader is gone: there is nobody to tell.
-      return true;
+  #say(level: LogLevel, message: string, fields: Readonly<Record<string, string | number>>): void {
+    const { clock, worker, node } = this.#options;
+    if (this.#lines.length >= mostLinesKept) {
+      this.dropped += 1;
+      return;
     }
+    const head = { level, time: new Date(clock.wallMs()).toISOString(), scope: "access", message };
+    const line =
+      this.#format === "plain"
+        ? plainLine(head, { ...fields, worker, node })
+        : JSON.stringify({ ...head, ...fields, worker, node });
+    this.#lines.push(line);
+    if (this.#lines.length >= linesPerWrite && !this.#blocked) return this.flush();
+    this.#cancelFlush ??= clock.after(flushWithinMs, () => this.flush());
   }
 }
 

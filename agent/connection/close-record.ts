@@ -1,6 +1,7 @@
 /** What is told of a connection once it is over: one flat record, the access log's line (agent-wire 9.2, plus reason, trace, policy, app.local). */
-import type { CloseCode } from "../../core/decision/close-reasons.ts";
+import { closeReason, type CloseCode } from "../../core/decision/close-reasons.ts";
 import { formatEndpoint, type Endpoint } from "../../core/base/ip.ts";
+import { printable } from "../../core/base/printable.ts";
 import type { Baggage } from "../../core/protocol/hbone/baggage.ts";
 import type { MeshService } from "../../core/protocol/wds/service.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
@@ -48,15 +49,35 @@ export interface CloseRecord extends CloseDetails {
   readonly durationMs: number;
 }
 
-/** The fields of the log line, in order; what is unknown is left out. */
+/** The fields of the log line, in order; what is unknown is left out, and what a stranger chose is fit to be printed. */
 export function logFields(record: CloseRecord): Record<string, string | number> {
-  const { facts } = record;
-  const fields: Record<string, string | number | undefined> = {
+  const { facts, reason, detail } = record;
+  const { flag, sentence } = closeReason(reason);
+  return presentFields({
     direction: facts.direction,
     protocol: facts.protocol,
-    reason: record.reason,
-    detail: record.detail,
+    reason,
+    detail,
     policy: record.policy,
+    ...endFields(facts),
+    retries: facts.retries,
+    retry_reason: facts.retryReason,
+    bytes_sent: record.bytesSent,
+    bytes_recv: record.bytesReceived,
+    duration: `${Math.round(record.durationMs)}ms`,
+    error: flag === "-" ? undefined : detail === undefined ? sentence : `${sentence.replace(/\.$/, "")}: ${detail}`,
+    trace: facts.trace,
+  });
+}
+
+/** The same of a connection that has only begun. */
+export function openedFields(facts: ConnectionFacts): Record<string, string | number> {
+  const { direction, protocol, trace } = facts;
+  return presentFields({ direction, protocol, ...endFields(facts), trace });
+}
+
+function endFields(facts: ConnectionFacts): Record<string, string | undefined> {
+  return {
     "src.addr": formatEndpoint(facts.source),
     "src.workload": facts.sourceWorkload?.name,
     "src.namespace": facts.sourceWorkload?.namespace,
@@ -70,15 +91,16 @@ export function logFields(record: CloseRecord): Record<string, string | number> 
     "dst.identity": facts.destinationIdentity,
     "dst.cluster": facts.destinationWorkload?.clusterId,
     "app.local": textOf(facts.appLocal),
-    retries: facts.retries,
-    retry_reason: facts.retryReason,
-    bytes_sent: record.bytesSent,
-    bytes_recv: record.bytesReceived,
-    duration: `${Math.round(record.durationMs)}ms`,
-    trace: facts.trace,
   };
-  for (const name of Object.keys(fields)) if (fields[name] === undefined) delete fields[name];
-  return fields as Record<string, string | number>;
+}
+
+function presentFields(fields: Record<string, string | number | undefined>): Record<string, string | number> {
+  const present: Record<string, string | number> = {};
+  for (const name of Object.keys(fields)) {
+    const value = fields[name];
+    if (value !== undefined) present[name] = typeof value === "string" ? printable(value) : value;
+  }
+  return present;
 }
 
 function textOf(endpoint: Endpoint | undefined): string | undefined {

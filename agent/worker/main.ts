@@ -10,11 +10,12 @@ const start = workerData as WorkerStart;
 const port = parentPort;
 if (port === null) throw new Error("worker/main.ts is the entry of a worker thread");
 
-const log = createLog("worker").child({ worker: start.index });
+const log = createLog("worker", { worker: start.index });
 const accessLog = new AccessLog({ clock: systemClock, worker: start.index, node: start.settings.node });
 const worker = new DataPlaneWorker(start, {
   clock: systemClock,
   log,
+  policyLog: createLog("policy", { worker: start.index }),
   accessLog,
   send: (message) => port.postMessage(message),
 });
@@ -22,6 +23,8 @@ const worker = new DataPlaneWorker(start, {
 port.on("message", (message: ToWorker) => worker.receive(message));
 // One coarse timer for everything that is measured in seconds. It keeps nothing alive: the port does.
 setInterval(() => worker.tick(systemClock.nowMs()), 1_000).unref();
+// The main thread, and nobody else, sees that it does not come any more.
+setInterval(() => worker.beat(), 250).unref();
 // A bug of ours ends this thread, not the process: the main thread starts another one.
 process.on("uncaughtException", (error) => {
   log.fatal({ err: error }, "the worker failed; its connections are lost and a new one takes over");
