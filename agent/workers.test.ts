@@ -6,9 +6,10 @@ import type { MeshUpdate } from "../core/decision/mesh-state.ts";
 import { setUp } from "../core/linux/netlink/links.ts";
 import { LinuxError } from "../core/linux/errno.ts";
 import { duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
-import { pod } from "../test/support/mesh.ts";
+import { pod, policy } from "../test/support/mesh.ts";
 import { enterNamespaces } from "../test/support/namespaced.ts";
 import { until } from "../test/support/until.ts";
+import { podConnectionCells } from "./pod-connections.ts";
 import type { FromWorker, PodDelivery } from "./worker-messages.ts";
 import { Workers } from "./workers.ts";
 
@@ -30,7 +31,12 @@ const workers = new Workers({
     connectDeadlineMs: 1_000,
     workloadDeadlineMs: 1_000,
     poolIdleReleaseMs: 300_000,
+    podConnections: 10_000,
+    bufferBudget: 1 << 30,
     responseBaggage: true,
+    localhostApplicationTunnel: true,
+    requireWaypoint: true,
+    policyInfoLogging: false,
   },
   clock: systemClock,
   log: silentLog,
@@ -61,6 +67,22 @@ test("readiness is answered by a worker: 500 with the reasons, then 200", { skip
 
 test("an update has reached every worker when it is done", { skip }, async () => {
   await workers.apply(Array.from({ length: 200 }, (_, i) => ({ workloads: [pod(`shop/w${i}`, `10.0.0.${i}`)] })));
+});
+
+test("H071 an update is done only when the slowest worker has it too", { skip }, async () => {
+  // Its mailbox is full of a pod that it serves already; the other one has nothing to do.
+  const backlog = 5_000;
+  const served = delivery("pod-0");
+  workers.serve(0, served);
+  for (let i = 0; i < backlog; i++) {
+    workers.serve(0, { ...served, descriptors: { outbound: -1, plaintext: -1, hbone: -1 } });
+  }
+  const refused = (): number => heard.filter(([index, { kind }]) => index === 0 && kind === "pod-failed").length;
+  const begun = refused();
+  await workers.apply([{ policies: [policy("shop/late", { action: "deny" })] }]);
+  assert.equal(refused(), begun + backlog, "it came to the update after all that");
+  workers.broadcast({ kind: "leave", uid: "pod-0", lingerMs: 0 });
+  await until("it is as before", 5_000, () => heard.some(([index, { kind }]) => index === 0 && kind === "pod-gone"));
 });
 
 test(
@@ -105,6 +127,7 @@ function delivery(uid: string): PodDelivery {
     netns: undefined,
     transparent: false,
     inherited: false,
+    connections: podConnectionCells(),
     descriptors: { outbound: copy(15_001), plaintext: copy(15_006), hbone: copy(15_008) },
   };
 }

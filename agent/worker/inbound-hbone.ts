@@ -2,8 +2,9 @@
  * A stream that came through a tunnel to the pod's 15008 (agent-wire 1.9): every one is judged by itself, answered with 200 only
  * once policy has passed and the application has accepted, and then relayed from the client's own address.
  */
-import { closeReason } from "../../core/decision/close-reasons.ts";
+import { closeReason, closeReasons } from "../../core/decision/close-reasons.ts";
 import { decideInboundHbone } from "../../core/decision/inbound.ts";
+import { isLoopback } from "../../core/base/ip.ts";
 import { formatAuthority } from "../../core/protocol/hbone/authority.ts";
 import { HboneError } from "../../core/protocol/hbone/hbone-error.ts";
 import { parseConnect, type ConnectRequest } from "../../core/protocol/hbone/request.ts";
@@ -16,8 +17,11 @@ import type { IncomingStream } from "../tunnel/hbone-server.ts";
 import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
+import { probableService } from "./inbound-service.ts";
 import { localOf } from "./socket-ends.ts";
 import type { ServedPod } from "./pod.ts";
+import { logVerdicts } from "./policy-log.ts";
+import { proxyHeader } from "./proxy-header.ts";
 import type { Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
 
@@ -41,7 +45,9 @@ export async function handleInboundHbone(
   // Its app connection is given up below, when the connect has settled: first cause first.
   stream.onAbandoned = () => connection.close("CLIENT_RESET", { detail: "before the answer" });
   const refusal =
-    request instanceof HboneError ? malformed(request) : await connectInside(context, pod, stream, request, connection);
+    request instanceof HboneError
+      ? malformed(request)
+      : (overLimit(context, pod) ?? (await connectInside(context, pod, stream, request, connection)));
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
   stream.refuse(refusal.status);
@@ -65,19 +71,27 @@ async function connectInside(
     facts.sourceWorkload = context.mesh.state.workloadByAddress(context.settings.network, peer.remote.address);
   facts.destinationWorkload = local;
   facts.destinationIdentity = local && formatIdentity(pod.identityOf(local));
-  if (local && request.forwarded.host !== undefined) {
-    facts.service = context.mesh.state.serviceByHostname(request.forwarded.host, local.namespace);
+  if (context.settings.responseBaggage) facts.sourceBaggage = request.baggage;
+  if (local) {
+    const { authority, forwarded } = request;
+    const [port, hostname] =
+      authority.kind === "ip" ? [authority.endpoint.port, undefined] : [authority.port, authority.hostname];
+    facts.service = probableService(context.mesh.state, local, port, forwarded.host ?? hostname);
   }
+  const { requireWaypoint, localhostApplicationTunnel, policyInfoLogging } = context.settings;
   const decision = decideInboundHbone(context.mesh.state, {
     local,
     socketAddress: peer.local.address,
     authority: request.authority,
     peer: { address: peer.remote.address, identity: peer.identity },
+    localhostApplicationTunnel,
+    requireWaypoint,
   });
+  logVerdicts(context.policyLog, policyInfoLogging ? "info" : "debug", facts, decision);
   if (decision.kind === "refuse") {
-    return { reason: decision.reason, status: decision.status, details: { policy: decision.policy } };
+    const { reason, status, policy, waypoint } = decision;
+    return { reason, status, details: { policy, detail: waypoint } };
   }
-  if (decision.proxyHeader !== undefined) return unsupportedTunnel;
   // Nothing has run since the decision: what changes from here on finds the connection registered.
   if (local) {
     context.registry.admit(connection, {
@@ -85,10 +99,14 @@ async function connectInside(
       peerIdentity: peer.identity,
       peerAddress: peer.remote.address,
       destination: decision.destination,
+      requireWaypoint,
     });
   }
-  const from = pod.mayImpersonate && peer.remote.address !== decision.target.address ? peer.remote.address : undefined;
-  const socket = await connectFrom(context, { netns: pod.netns, remote: decision.target, from });
+  // Loopback takes nobody from outside; and whoever calls himself is himself already.
+  const { target } = decision;
+  const isOwnCall = isLoopback(target.address) || peer.remote.address === target.address;
+  const from = pod.mayImpersonate && !isOwnCall ? peer.remote.address : undefined;
+  const socket = await connectFrom(context, { netns: pod.netns, remote: target, from });
   if (isFailure(socket)) return { ...socket, status: closeReason(socket.reason).status ?? connectStatus.unavailable };
   if (connection.state.phase !== "deciding") {
     // Taken back, or no longer allowed, while the application was being connected to.
@@ -99,7 +117,12 @@ async function connectInside(
   }
   facts.appLocal = localOf(socket);
   const baggage = context.settings.responseBaggage && local ? baggageOf(local) : {};
-  connection.open(stream.accept(acceptedHeaders(baggage)), new TcpEnd(socket, context.resets));
+  const [tunnel, application] = [stream.accept(acceptedHeaders(baggage)), new TcpEnd(socket, context.resets)];
+  // After the answer, and before whatever the client says.
+  if (decision.proxyHeader !== undefined) {
+    application.write(proxyHeader(peer.remote, decision.proxyHeader.destination, formatIdentity(peer.identity)));
+  }
+  connection.open(tunnel, application);
   return undefined;
 }
 
@@ -107,15 +130,14 @@ interface Refusal extends Failure {
   readonly status: number;
 }
 
+/** A stream cannot be left to wait like a connection that is not accepted: its tunnel stands already. */
+function overLimit(context: WorkerContext, pod: ServedPod): Refusal | undefined {
+  const reason = context.gate.closed ?? (pod.isFull ? "POD_CONN_LIMIT" : undefined);
+  return reason && { reason, status: closeReasons[reason].status, details: {} };
+}
+
 function malformed({ type }: HboneError): Refusal {
   const detail = "authority" in type ? type.authority : type.code;
   const reason = type.code === "hbone.method" ? "NOT_CONNECT" : "BAD_AUTHORITY";
-  return { reason, status: connectStatus.badRequest, details: { detail } };
+  return { reason, status: closeReasons[reason].status, details: { detail } };
 }
-
-/** Refused rather than delivered without the header that the application relies on to know its caller. */
-const unsupportedTunnel: Refusal = {
-  reason: "CONNECT_FAILED",
-  status: connectStatus.unavailable,
-  details: { detail: "this version sends no PROXY header" },
-};

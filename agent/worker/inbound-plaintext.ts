@@ -6,6 +6,8 @@ import type { Connection } from "../connection/connection.ts";
 import { TcpEnd } from "../relay/tcp-end.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
+import { logVerdicts } from "./policy-log.ts";
+import { probableService } from "./inbound-service.ts";
 import { localOf, peerOf } from "./socket-ends.ts";
 import type { ServedPod } from "./pod.ts";
 import type { Failure } from "./socket-errors.ts";
@@ -24,7 +26,9 @@ export async function handleInboundPlaintext(context: WorkerContext, pod: Served
   };
   const connection = pod.begin(facts);
   const client = new TcpEnd(socket, context.resets);
-  const refusal = await connectInside(context, pod, socket, client, connection);
+  const refusal: Failure | undefined = pod.isFull
+    ? { reason: "POD_CONN_LIMIT", details: {} }
+    : await connectInside(context, pod, socket, client, connection);
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
   client.reset();
@@ -44,10 +48,18 @@ async function connectInside(
   facts.destination = destination;
   const local = await context.mesh.waitForWorkload(pod.info, context.settings.workloadDeadlineMs);
   facts.destinationWorkload = local;
+  facts.service = local && probableService(context.mesh.state, local, destination.port);
   const peerAddress = facts.source.address;
-  const decision = decideInboundPlaintext(context.mesh.state, { local, destination, peerAddress });
-  if (decision.kind === "refuse") return { reason: decision.reason, details: { policy: decision.policy } };
-  if (local) context.registry.admit(connection, { local, peerAddress, destination: decision.destination });
+  const { requireWaypoint, policyInfoLogging } = context.settings;
+  const decision = decideInboundPlaintext(context.mesh.state, { local, destination, peerAddress, requireWaypoint });
+  logVerdicts(context.policyLog, policyInfoLogging ? "info" : "debug", facts, decision);
+  if (decision.kind === "refuse") {
+    return { reason: decision.reason, details: { policy: decision.policy, detail: decision.waypoint } };
+  }
+  // Nothing has run since the decision: what changes from here on finds the connection registered.
+  if (local) {
+    context.registry.admit(connection, { local, peerAddress, destination: decision.destination, requireWaypoint });
+  }
   const from = pod.mayImpersonate && peerAddress !== decision.target.address ? peerAddress : undefined;
   const application = await connectFrom(context, { netns: pod.netns, remote: decision.target, from });
   if (isFailure(application)) return application;

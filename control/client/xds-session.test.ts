@@ -24,7 +24,7 @@ test("a stream begins with one request per type, addresses first, each with the 
   session.close();
 });
 
-test("an update is acknowledged after it has been applied, and the next one comes after that", async () => {
+test("H071 an update is acknowledged after it has been applied, and the next one comes after that", async () => {
   const { streams, updates, session, finish } = start({ holds: true });
   const [stream] = streams;
   stream!.respond(address, "1", ["a"]);

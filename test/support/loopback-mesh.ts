@@ -7,12 +7,14 @@ import { createPrivateKey } from "node:crypto";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { AccessLog } from "../../agent/access-log/access-log.ts";
 import type { TlsIdentity } from "../../agent/tunnel/tls.ts";
+import { podConnectionCells } from "../../agent/pod-connections.ts";
 import type { FromWorker, ToWorker } from "../../agent/worker-messages.ts";
+import type { WorkerSettings } from "../../agent/worker/context.ts";
 import type { HostResolver } from "../../agent/worker/resolver.ts";
 import { DataPlaneWorker } from "../../agent/worker/worker.ts";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
-import { formatEndpoint, type Endpoint } from "../../core/base/ip.ts";
-import { silentLog } from "../../core/base/log.ts";
+import { formatEndpoint, isLoopback, type Endpoint } from "../../core/base/ip.ts";
+import { silentLog, type Log } from "../../core/base/log.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { setUp } from "../../core/linux/netlink/links.ts";
 import { addRoute } from "../../core/linux/netlink/routes.ts";
@@ -30,7 +32,9 @@ export interface LoopbackPod {
   /** Where a captured connection is sent to; `target` is what SO_ORIGINAL_DST would say. */
   readonly connectOut: (target: Endpoint) => Socket;
   /** The same for a plaintext connection that reached the pod. */
-  readonly connectIn: (target: Endpoint) => Socket;
+  readonly connectIn: (target: Endpoint, from?: string) => Socket;
+  /** TCP to the pod's 15001 or 15006 itself, which nobody has redirected: SO_ORIGINAL_DST then says what was connected to. */
+  readonly connectTo: (own: 15_001 | 15_006, from: string) => Socket;
   readonly hbonePort: number;
 }
 
@@ -38,6 +42,8 @@ export class LoopbackMesh {
   readonly worker: DataPlaneWorker;
   readonly messages: FromWorker[] = [];
   readonly lines: LogLine[] = [];
+  /** Called with what the worker says. */
+  heard: ((message: FromWorker) => void) | undefined;
   /** TCP connects to tunnels. */
   tunnelsOpened = 0;
   /** TCP connects to whatever the worker chose. */
@@ -50,7 +56,15 @@ export class LoopbackMesh {
   readonly #closers: (() => void)[] = [];
   #sequence = 0;
 
-  constructor(options: { clock?: Clock; deadlineMs?: number; resolver?: HostResolver } = {}) {
+  constructor(
+    options: {
+      clock?: Clock;
+      deadlineMs?: number;
+      settings?: Partial<WorkerSettings>;
+      policyLog?: Log;
+      resolver?: HostResolver;
+    } = {},
+  ) {
     const clock = options.clock ?? systemClock;
     const deadlineMs = options.deadlineMs ?? 5_000;
     const accessLog = new AccessLog({
@@ -73,14 +87,24 @@ export class LoopbackMesh {
           connectDeadlineMs: deadlineMs,
           workloadDeadlineMs: deadlineMs,
           poolIdleReleaseMs: 300_000,
+          podConnections: 10_000,
+          bufferBudget: 1 << 30,
           responseBaggage: true,
+          localhostApplicationTunnel: true,
+          requireWaypoint: true,
+          policyInfoLogging: false,
+          ...options.settings,
         },
       },
       {
         clock,
         log: silentLog,
+        ...(options.policyLog && { policyLog: options.policyLog }),
         accessLog,
-        send: (message) => this.messages.push(message),
+        send: (message) => {
+          this.messages.push(message);
+          this.heard?.(message);
+        },
         overrides: {
           connect: ({ netns, remote, from }) => {
             const tunnel = this.#hbonePorts.get(formatEndpoint(remote));
@@ -91,7 +115,8 @@ export class LoopbackMesh {
               port: tunnel ?? remote.port,
               allowHalfOpen: true,
               noDelay: true,
-              localAddress: from?.address ?? this.#addresses[netns ?? -1],
+              // Left to the kernel, connections to loopback come from loopback.
+              localAddress: from?.address ?? (isLoopback(remote.address) ? undefined : this.#addresses[netns ?? -1]),
             });
           },
           originalDestination: (socket) => this.#targets.get(socket.localPort ?? 0)?.shift(),
@@ -132,6 +157,7 @@ export class LoopbackMesh {
         netns: this.#addresses.push(address) - 1,
         transparent: true,
         inherited,
+        connections: podConnectionCells(),
         descriptors: { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd },
       },
     });
@@ -146,7 +172,11 @@ export class LoopbackMesh {
       address,
       hbonePort: hbone.port,
       connectOut: (target) => this.#captured(address, outbound.port, target, address),
-      connectIn: (target) => this.#captured(address, plaintext.port, target, "10.99.0.9"),
+      connectIn: (target, from = "10.99.0.9") => this.#captured(address, plaintext.port, target, from),
+      connectTo: (own, from) => {
+        const { port } = own === 15_001 ? outbound : plaintext;
+        return this.#captured(address, port, { address, port: own }, from);
+      },
     };
   }
 
