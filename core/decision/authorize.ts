@@ -53,7 +53,7 @@ export function authorize(state: MeshState, facts: AuthorizationFacts): Authoriz
   }
   const ofNamespace = state.policiesOfNamespace(local.namespace);
   const sets = ofNamespace ? [listed.set, ofNamespace, state.globalPolicies] : [listed.set, state.globalPolicies];
-  return judge(sets, ruleFacts(facts));
+  return judge(sets, new AskedFacts(facts));
 }
 
 function judge(sets: readonly PolicySet[], facts: RuleFacts): Authorization {
@@ -90,15 +90,32 @@ function denialOf(policy: Policy, facts: RuleFacts): DenialCode {
     : "POLICY_DENIED";
 }
 
-function ruleFacts({ peerIdentity, peerAddress, destination }: AuthorizationFacts): RuleFacts {
-  return {
-    principal: peerIdentity && principalOf(peerIdentity),
-    namespace: peerIdentity?.namespace ?? "",
-    serviceAccount: peerIdentity?.serviceAccount,
-    source: parseIp(peerAddress),
-    destination: parseIp(destination.address),
-    destinationPort: destination.port,
-  };
+/** Addresses are parsed when a rule asks for them: few do. */
+class AskedFacts implements RuleFacts {
+  readonly principal: string | undefined;
+  readonly namespace: string;
+  readonly serviceAccount: string | undefined;
+  readonly destinationPort: number;
+  readonly #facts: AuthorizationFacts;
+  #source: Uint8Array | undefined;
+  #destination: Uint8Array | undefined;
+
+  constructor(facts: AuthorizationFacts) {
+    const { peerIdentity, destination } = facts;
+    this.principal = peerIdentity && principalOf(peerIdentity);
+    this.namespace = peerIdentity?.namespace ?? "";
+    this.serviceAccount = peerIdentity?.serviceAccount;
+    this.destinationPort = destination.port;
+    this.#facts = facts;
+  }
+
+  get source(): Uint8Array | undefined {
+    return (this.#source ??= parseIp(this.#facts.peerAddress));
+  }
+
+  get destination(): Uint8Array | undefined {
+    return (this.#destination ??= parseIp(this.#facts.destination.address));
+  }
 }
 
 function firstOf(sets: readonly PolicySet[], find: (set: PolicySet) => Policy | undefined): Policy | undefined {
