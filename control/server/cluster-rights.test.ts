@@ -23,6 +23,7 @@ const rights: readonly string[] = [
     "namespaces",
     "nodes",
     "pods",
+    "serviceaccounts",
     "services",
     "endpointslices.discovery.k8s.io",
     "authorizationpolicies.security.istio.io",

@@ -6,7 +6,7 @@ import { ConfigError, parseFlags, usage } from "./config.ts";
 const good = "--manifests m --status s --data d --listen 0.0.0.0:15012 --publish-root r --tokens t".split(" ");
 
 test("flags are read in both spellings, with defaults for what may be left out", () => {
-  const config = parseFlags([...good, "--cert-ttl=60", "--advertise=istiod.x,10.0.0.1"]);
+  const config = parseFlags([...good, "--cert-ttl=60", "--advertise=istiod.x,10.0.0.1", "--dangling-waypoints=refuse"]);
   assert.deepEqual(config, {
     source: "folder",
     manifests: "m",
@@ -18,6 +18,7 @@ test("flags are read in both spellings, with defaults for what may be left out",
     certTtlSeconds: 60,
     clusterId: "Kubernetes",
     trustDomain: "cluster.local",
+    danglingWaypoints: "refuse",
     advertise: ["istiod.x", "10.0.0.1"],
   });
 });
@@ -34,6 +35,7 @@ for (const [argv, flag, fix] of [
   [[...good, "--cert-ttl", "0"], "--cert-ttl", /whole seconds from 1 to 7776000/],
   [[...good, "--cert-ttl", "1h"], "--cert-ttl", /whole seconds/],
   [[...good, "--trust-domain", "Cluster Local"], "--trust-domain", /lower-case/],
+  [[...good, "--dangling-waypoints", "drop"], "--dangling-waypoints", /l4 or refuse/],
   [[...good, "--advertise", "a,b c"], "--advertise", /commas/],
   [[...good, "--cluster-id"], "--cluster-id", /write --cluster-id NAME/],
   [[...good, "--data", "e"], "--data", /give it once/],

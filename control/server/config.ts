@@ -12,6 +12,7 @@ import {
   type FlagRules,
   type Given,
 } from "./flags.ts";
+import type { DanglingWaypoints } from "./model/inputs.ts";
 
 export { ConfigError };
 
@@ -22,6 +23,8 @@ export interface CommonConfig {
   readonly certTtlSeconds?: number;
   readonly clusterId: string;
   readonly trustDomain: string;
+  /** What becomes of connections to what asks for a waypoint that it cannot have; absent: they go without. */
+  readonly danglingWaypoints?: DanglingWaypoints;
   /** Names and addresses control is reached by. */
   readonly advertise: readonly string[];
 }
@@ -135,6 +138,10 @@ function parseCommon(given: Given): CommonConfig | ConfigError {
     const fix = "use lower-case letters, digits, dots, dashes and underscores";
     return badFlag("--trust-domain", `is "${trustDomain}"`, fix);
   }
+  const danglingWaypoints = one(given, "dangling-waypoints");
+  if (danglingWaypoints !== undefined && danglingWaypoints !== "l4" && danglingWaypoints !== "refuse") {
+    return badFlag("--dangling-waypoints", `is "${danglingWaypoints}"`, "give l4 or refuse");
+  }
   const advertise = parseNames("--advertise", one(given, "advertise") ?? "");
   if (advertise instanceof ConfigError) return advertise;
   return {
@@ -142,6 +149,7 @@ function parseCommon(given: Given): CommonConfig | ConfigError {
     ...(certTtlSeconds === undefined ? {} : { certTtlSeconds }),
     clusterId: one(given, "cluster-id") ?? "Kubernetes",
     trustDomain,
+    ...(danglingWaypoints === undefined ? {} : { danglingWaypoints }),
     advertise,
   };
 }
@@ -194,6 +202,7 @@ const commonFlags: FlagRules = {
   "cert-ttl": { value: "SECONDS" },
   "cluster-id": { value: "NAME" },
   "trust-domain": { value: "NAME" },
+  "dangling-waypoints": { value: "l4|refuse" },
   advertise: { value: "HOST_OR_IP,…" },
 };
 

@@ -58,7 +58,7 @@ export interface Plane {
 /** Opens the port, or says what is in the way. */
 export async function startPlane(config: CommonConfig, modules: PlaneModules): Promise<Plane | ListenError> {
   const { source, authority, reviewer, statuses, clock, log } = modules;
-  const { trustDomain, clusterId } = config;
+  const { trustDomain, clusterId, danglingWaypoints = defaultMeshConfig.danglingWaypoints } = config;
   const logs = new Map(pushOrder.map((typeUrl) => [typeUrl, new ResourceLog()]));
   const pods = new LivePods();
   let inSync = false;
@@ -80,7 +80,8 @@ export async function startPlane(config: CommonConfig, modules: PlaneModules): P
     return port;
   }
 
-  const model = new Model({ ...defaultMeshConfig, trustDomain, clusterId, rootNamespace: modules.rootNamespace });
+  const { rootNamespace } = modules;
+  const model = new Model({ ...defaultMeshConfig, trustDomain, clusterId, rootNamespace, danglingWaypoints });
   const push = new Debounce({ clock, quietMs: 20, atMostMs: 500, flush: () => xds.push() });
   const take = (deltas: readonly ObjectDelta[]): void => {
     for (const follower of modules.followers) follower.apply(deltas);

@@ -5,6 +5,7 @@ export const sourceKinds: readonly { readonly kind: Kind }[] = [
   { kind: "Namespace" },
   { kind: "Node" },
   { kind: "Pod" },
+  { kind: "ServiceAccount" },
   { kind: "Service" },
   { kind: "EndpointSlice" },
   { kind: "AuthorizationPolicy" },

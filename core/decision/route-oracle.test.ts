@@ -93,7 +93,7 @@ describe("any mesh", () => {
         { maxLength: 2 },
       ),
       ports: mappings,
-      subjectAltNames: mostly(
+      subjectAltNames: mostly<string[]>(
         ["spiffe://td/ns/a/sa/b"],
         fc.constantFrom([], ["plain.example"], ["spiffe://td/ns/a/sa/b", "spiffe://td/ns/a/sa/b", "x"]),
       ),
@@ -200,9 +200,12 @@ function isExplained(decision: OutboundDecision): void {
     case "passthrough":
       return assert.equal(last.code, "kept-as-it-is");
     case "double-hbone":
-      assert.ok(told.includes(decision.gateway.workload.uid));
+      assert.ok(told.includes(decision.gateway.workload.uid), "the gateway is not named");
+      return assert.ok(told.includes(decision.workload.uid), "the chosen workload is not named");
+    case "direct":
+    case "hbone":
+      return assert.ok(told.includes(decision.workload.uid), "the chosen workload is not named");
   }
-  assert.ok(told.includes(decision.workload.uid), "the chosen workload is not named");
 }
 
 function outcomeOf(decision: OutboundDecision): Outcome {

@@ -68,6 +68,7 @@ for (const [value, named] of [
   ["image.digest=sha256:beef", /image\/digest/],
   ["image.pullPolicy=Sometimes", /image\/pullPolicy/],
   ["mesh.trustDomain=Upper.Case", /mesh\/trustDomain/],
+  ["mesh.danglingWaypoints=drop", /mesh\/danglingWaypoints/],
   ["logLevel=loud", /logLevel/],
   ["platform=vax", /platform/],
   ["uninstall.timeoutSeconds=1", /uninstall\/timeoutSeconds/],

@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Address, type GatewayAddress, type Workload } from "../../../core/protocol/generated/workload.ts";
-import { parseObject } from "../../sources/object-parsers.ts";
-import type { KubeObject } from "../../sources/objects.ts";
-import { refKey } from "../../sources/source.ts";
-import { Model } from "./model.ts";
-import { addressTypeUrl } from "./resources.ts";
-
-const toWaypoint: GatewayAddress["destination"] = {
-  $case: "hostname",
-  value: { namespace: "shop", hostname: "way.shop.svc.cluster.local" },
-};
+import {
+  build,
+  buildWith,
+  entry,
+  gateway,
+  namespace,
+  parse,
+  pod,
+  service,
+  toWaypoint,
+  waypointOf,
+  workload,
+} from "../../../test/support/bound-model.ts";
 
 test("a namespace's label binds its services, an object's own label beats it, and `none` opts out", () => {
   const model = build(
@@ -134,91 +136,37 @@ test("the pods of a waypoint that wants PROXY get their tunnels ended by the age
   );
 });
 
-interface BuiltModel {
-  readonly model: Model;
-  /** The last WaypointBound of each object that has one. */
-  readonly said: Record<string, string>;
-  put(object: KubeObject): void;
-  remove(object: KubeObject): void;
-}
+test("M07 F-041 a waypoint that does not exist is no reference: connections go without it, and the object says so", () => {
+  const model = build(service("lost", { "istio.io/use-waypoint": "nobody" }));
+  assert.equal(waypointOf(model, "lost"), undefined);
+  assert.equal(model.said["Service/shop/lost"], "False WaypointIsNotReady");
+  assert.match(model.messages["Service/shop/lost"] ?? "", /shop\/nobody does not exist.*go without a waypoint/);
+});
 
-function build(...objects: KubeObject[]): BuiltModel {
-  const model = new Model();
-  const said: Record<string, string> = {};
-  const apply = (op: "put" | "removed", list: readonly KubeObject[]): void => {
-    for (const { ref, conditions } of model.apply(list.map((object) => ({ op, object }))).statuses) {
-      delete said[refKey(ref)];
-      for (const { status, reason } of conditions) said[refKey(ref)] = `${status} ${reason}`;
-    }
-  };
-  apply("put", objects);
-  return { model, said, put: (object) => apply("put", [object]), remove: (object) => apply("removed", [object]) };
-}
-
-function waypointOf({ model }: BuiltModel, name: string): GatewayAddress["destination"] {
-  const bytes = model.resources(addressTypeUrl).get(`shop/${name}.shop.svc.cluster.local`)?.bytes;
-  const { type } = Address.decode(bytes!);
-  assert.ok(type?.$case === "service");
-  const destination = type.value.waypoint?.destination;
-  return destination && (withoutUnknown(destination) as GatewayAddress["destination"]);
-}
-
-function workload({ model }: BuiltModel, uid: string): Workload {
-  const { type } = Address.decode(model.resources(addressTypeUrl).get(uid)!.bytes);
-  assert.ok(type?.$case === "workload");
-  const { waypoint } = type.value;
-  return { ...type.value, waypoint: waypoint && (withoutUnknown(waypoint) as GatewayAddress) };
-}
-
-function withoutUnknown(value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Buffer.isBuffer(value)) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([key, field]) => key !== "_unknownFields" && field !== undefined)
-      .map(([key, field]) => [key, withoutUnknown(field)]),
-  );
-}
-
-function gateway(
-  name: string,
-  more: { labels?: object; annotations?: object; addresses?: object[]; listener?: object | undefined } = {},
-): KubeObject {
-  const { labels = {}, annotations = {}, listener = {} } = more;
-  const addresses = more.addresses ?? [
-    { type: "IPAddress", value: "10.96.0.9" },
-    { type: "Hostname", value: `${name}.shop.svc.cluster.local` },
+test("F-041 where the mesh wants it, a waypoint that cannot be had is one that nobody resolves, and the object says so", () => {
+  const objects = [
+    gateway("way", { labels: { "istio.io/waypoint-for": "workload" } }),
+    service("lost", { "istio.io/use-waypoint": "nobody" }),
+    service("nobody"),
+    service("wrong", { "istio.io/use-waypoint": "way" }),
+    service("free"),
+    pod("asks", { "istio.io/use-waypoint": "nobody" }),
   ];
-  const listeners = [{ name: "mesh", port: 15008, protocol: "HBONE", ...listener }];
-  const spec = { gatewayClassName: "class", listeners };
-  return parse("gateway.networking.k8s.io/v1", "Gateway", name, spec, { labels, annotations }, { addresses });
-}
-
-function namespace(name: string, labels: object): KubeObject {
-  return parse("v1", "Namespace", name, {}, { labels });
-}
-
-function service(name: string, labels: object = {}): KubeObject {
-  return parse("v1", "Service", name, { ports: [{ port: 80 }] }, { labels });
-}
-
-function pod(name: string, labels: object = {}, spec: object = {}): KubeObject {
-  return parse("v1", "Pod", name, spec, { labels }, { podIP: "10.0.0.1" });
-}
-
-function entry(name: string, labels: object): KubeObject {
-  return parse("networking.istio.io/v1", "WorkloadEntry", name, { address: "192.0.2.1" }, { labels });
-}
-
-function parse(
-  apiVersion: string,
-  kind: string,
-  name: string,
-  spec: object,
-  metadata: object,
-  status = {},
-): KubeObject {
-  const document = { apiVersion, kind, metadata: { name, namespace: "shop", ...metadata }, spec, status };
-  const parsed = parseObject(document);
-  assert.ok(parsed.result === "object", JSON.stringify(parsed));
-  return parsed.object;
-}
+  const model = buildWith({ danglingWaypoints: "refuse" }, ...objects);
+  assert.deepEqual(waypointOf(model, "lost"), {
+    $case: "hostname",
+    value: { namespace: "shop", hostname: "nobody.shop.waypoint.invalid" },
+  });
+  assert.deepEqual(waypointOf(model, "wrong"), {
+    $case: "hostname",
+    value: { namespace: "shop", hostname: "way.shop.waypoint.invalid" },
+  });
+  assert.equal(waypointOf(model, "free"), undefined);
+  assert.equal(workload(model, "Kubernetes//Pod/shop/asks").waypoint?.hboneMtlsPort, 15008);
+  assert.match(model.messages["Service/shop/lost"] ?? "", /agents refuse connections/);
+  model.put(gateway("nobody"));
+  assert.deepEqual(waypointOf(model, "lost"), {
+    $case: "hostname",
+    value: { namespace: "shop", hostname: "nobody.shop.svc.cluster.local" },
+  });
+});

@@ -24,13 +24,18 @@ export interface MeshConfig {
   readonly rootNamespace: string;
   /** DNS suffix of services, `cluster.local`. */
   readonly clusterDomain: string;
+  /** What becomes of connections to what asks for a waypoint that it cannot have: they go without (L4 only), or are refused. */
+  readonly danglingWaypoints: DanglingWaypoints;
 }
+
+export type DanglingWaypoints = "l4" | "refuse";
 
 export const defaultMeshConfig: MeshConfig = {
   clusterId: "Kubernetes",
   trustDomain: "cluster.local",
   rootNamespace: "istio-system",
   clusterDomain: "cluster.local",
+  danglingWaypoints: "l4",
 };
 
 /** What of a namespace matters to what lives in it. One that nobody declared exists, without labels. */
@@ -83,7 +88,12 @@ export class Inputs {
       "peer-any": () => [""],
     },
   );
-  readonly waypoints = new Collection<Waypoint>("waypoint", this.dependencies, {});
+  readonly waypoints = new Collection<Waypoint, "waypoint-of-account">("waypoint", this.dependencies, {
+    "waypoint-of-account": ({ namespace, serviceAccount }) =>
+      serviceAccount === undefined ? [] : [`${namespace}/${serviceAccount}`],
+  });
+  /** Of service accounts that have any. */
+  readonly accountLabels = new Collection<Labels>("service-account", this.dependencies, {});
   readonly #gateways = new Map<string, Gateway>();
   readonly #classes = new Map<string, GatewayClass>();
 
@@ -124,8 +134,10 @@ export class Inputs {
         for (const [gatewayKey, gateway] of this.#gateways)
           if (gateway.spec.gatewayClassName === name) this.#deriveWaypoint(gatewayKey);
         return;
-      case "ServiceAccount":
-        return;
+      case "ServiceAccount": {
+        const { labels } = object.metadata;
+        return this.accountLabels.put(key, value && !isEmpty(labels) ? labels : undefined);
+      }
     }
   }
 

@@ -8,6 +8,7 @@ import type { KubeObject } from "../../sources/objects.ts";
 import { refKey, refOf, type ObjectDelta } from "../../sources/source.ts";
 import { convertPolicy } from "./authorization.ts";
 import { bindingConditions, bindingOf, unbound, type Binding } from "./bindings.ts";
+import { canaryOf, type Canary } from "./canary.ts";
 import type { Reader } from "./collections.ts";
 import { defaultMeshConfig, Inputs, keyOf, type MeshConfig } from "./inputs.ts";
 import { portPolicy, strictPolicy } from "./peer-authentication.ts";
@@ -145,7 +146,7 @@ export class Model {
         const entry = inputs.workloadEntries.get(reader, key);
         if (entry === undefined) return undefined;
         const { workload, binding } = deriveWorkloadEntry(reader, inputs, entry);
-        return told(entry, binding, workload && workloadResource(workload));
+        return this.#tell(entry, binding, noCanary, workload && workloadResource(workload));
       }
       case "endpoints":
         if (inputs.serviceEntries.get(reader, key) === undefined) return undefined;
@@ -160,11 +161,14 @@ export class Model {
       case "service-binding": {
         const service = inputs.services.get(reader, key);
         if (service === undefined) return undefined;
-        return told(service, isMeshService(service) ? bindingOf(reader, inputs, service.metadata, "service") : unbound);
+        const binding = isMeshService(service) ? bindingOf(reader, inputs, service.metadata, "service") : unbound;
+        return this.#tell(service, binding, canaryOf(reader, inputs, service.metadata, binding));
       }
       case "entry-binding": {
         const entry = inputs.serviceEntries.get(reader, key);
-        return entry && told(entry, bindingOf(reader, inputs, entry.metadata, "service"));
+        if (entry === undefined) return undefined;
+        const binding = bindingOf(reader, inputs, entry.metadata, "service");
+        return this.#tell(entry, binding, canaryOf(reader, inputs, entry.metadata, binding));
       }
       case "policy": {
         const policy = inputs.policies.get(reader, key);
@@ -184,6 +188,11 @@ export class Model {
         return output(policy && authorizationResource(policy));
       }
     }
+  }
+
+  #tell(object: KubeObject, binding: Binding, canary: Canary, resource?: Resource): RowOutput {
+    const conditions = bindingConditions(binding, canary, this.#inputs.config.danglingWaypoints);
+    return { ...output(resource), status: { ref: refOf(object), owned: [waypointBound], conditions } };
   }
 
   #keep(changes: ReadonlyMap<string, TypeChange>): void {
@@ -248,7 +257,4 @@ function output(...resources: readonly (Resource | undefined)[]): RowOutput {
   return { resources: resources.flatMap((resource) => resource ?? []), status: undefined };
 }
 
-function told(object: KubeObject, binding: Binding, resource?: Resource): RowOutput {
-  const status = { ref: refOf(object), owned: [waypointBound], conditions: bindingConditions(binding) };
-  return { ...output(resource), status };
-}
+const noCanary: Canary = { kind: "none" };

@@ -10,7 +10,7 @@ import {
 } from "../../../core/protocol/generated/workload.ts";
 import type { Pod } from "../../sources/objects.ts";
 import { attachedPolicies } from "./attached-policies.ts";
-import { bindingOf, waypointAddress } from "./bindings.ts";
+import { accountMark, bindingOf, waypointAddress } from "./bindings.ts";
 import type { Reader } from "./collections.ts";
 import { isEmpty, type Inputs } from "./inputs.ts";
 import { entryPortsAtPod, portsAtPod, portsInSlice } from "./ports.ts";
@@ -57,19 +57,23 @@ function tunnelOf(pod: Pod): Pick<Workload, "tunnelProtocol" | "nativeTunnel"> {
 }
 
 /** A waypoint's own pods are never sent through a waypoint, nor is what shares its node's addresses. */
-function waypointFields(reader: Reader, inputs: Inputs, pod: Pod): Pick<Workload, "waypoint" | "applicationTunnel"> {
+function waypointFields(
+  reader: Reader,
+  inputs: Inputs,
+  pod: Pod,
+): Partial<Pick<Workload, "waypoint" | "applicationTunnel" | "extensions">> {
   const { namespace, labels } = pod.metadata;
   const gateway = labels["gateway.networking.k8s.io/gateway-name"];
   const own = gateway === undefined ? undefined : inputs.waypoints.get(reader, `${namespace}/${gateway}`);
   if (own !== undefined) {
     const { inboundBinding } = own;
-    if (inboundBinding === undefined) return { waypoint: undefined, applicationTunnel: undefined };
+    if (inboundBinding === undefined) return {};
     const protocol = inboundBinding.protocol === "PROXY" ? TunnelledProtocol.PROXY : TunnelledProtocol.NONE;
-    return { waypoint: undefined, applicationTunnel: { protocol, port: inboundBinding.port } };
+    return { applicationTunnel: { protocol, port: inboundBinding.port } };
   }
-  if (pod.spec.hostNetwork) return { waypoint: undefined, applicationTunnel: undefined };
-  const binding = bindingOf(reader, inputs, pod.metadata, "workload");
-  return { waypoint: waypointAddress(reader, inputs, binding), applicationTunnel: undefined };
+  if (pod.spec.hostNetwork) return {};
+  const binding = bindingOf(reader, inputs, pod.metadata, "workload", pod.spec.serviceAccountName);
+  return { waypoint: waypointAddress(reader, inputs, binding), extensions: accountMark(binding) };
 }
 
 function servicesOf(reader: Reader, inputs: Inputs, pod: Pod): Workload["services"] {

@@ -12,6 +12,7 @@ import {
 import { canonicalIp } from "../../../core/base/ip.ts";
 import type { Labels, ObjectMeta, Service, ServiceEntry } from "../../sources/objects.ts";
 import { bindingOf, waypointAddress } from "./bindings.ts";
+import { canaryOf, weightedWaypoints } from "./canary.ts";
 import type { Reader } from "./collections.ts";
 import { byAge, keyOf, serviceHostname, type Inputs } from "./inputs.ts";
 import { entryPorts, servicePorts } from "./ports.ts";
@@ -36,6 +37,7 @@ export function deriveService(reader: Reader, inputs: Inputs, key: string): Serv
   if (claimant === undefined) return undefined;
   const hostname = key.slice(key.indexOf("/") + 1);
   const binding = bindingOf(reader, inputs, claimant.metadata, "service");
+  const canary = canaryOf(reader, inputs, claimant.metadata, binding);
   const own =
     claimant.kind === "Service" ? fromService(reader, inputs, claimant) : fromEntry(reader, inputs, claimant, hostname);
   return {
@@ -47,7 +49,7 @@ export function deriveService(reader: Reader, inputs: Inputs, key: string): Serv
     extensions: [],
     canonical: isCanonical(reader, inputs, claimant, hostname),
     ingressUseWaypoint: binding.kind === "bound" && ingressUsesWaypoint(reader, inputs, claimant.metadata),
-    weightedWaypoints: [],
+    weightedWaypoints: weightedWaypoints(reader, inputs, binding, canary),
     visibility: Visibility.PUBLIC,
   };
 }

@@ -7,8 +7,12 @@ export interface Waypoint {
   /** A host name where the gateway has one: it outlives the address behind it. */
   readonly address: { readonly kind: "hostname" | "address"; readonly value: string };
   readonly port: number;
-  /** `service`, `workload`, `all`, `none`, or a word that matches nothing. */
-  readonly trafficType: string;
+  /** `service`, `workload`, `all`, `none`, or a word that matches nothing; undefined where nobody said. */
+  readonly trafficType: string | undefined;
+  /** The service account of its namespace whose workloads it is for. */
+  readonly serviceAccount?: string;
+  /** RFC 3339. Of two for one service account the older is its waypoint. */
+  readonly createdAt: string;
   /** How a gateway that speaks no HBONE itself is fed: by the agent of its node, which ends the tunnel for it. */
   readonly inboundBinding?: { readonly protocol: string; readonly port: number };
   /** Which namespaces may bind: `Same`, `All`, `Selector`; any other word is none. */
@@ -29,14 +33,17 @@ export function waypointOf(gateway: Gateway, gatewayClass: GatewayClass | undefi
   );
   if (listener === undefined && inboundBinding === undefined) return undefined;
   if (hostname === undefined && ip === undefined) return undefined;
+  const serviceAccount = gateway.metadata.annotations[forServiceAccount];
   return {
     namespace: gateway.metadata.namespace,
     name: gateway.metadata.name,
     address: hostname === undefined ? { kind: "address", value: ip ?? "" } : { kind: "hostname", value: hostname },
     port: listener?.port ?? hbonePort,
-    trafficType: gateway.metadata.labels[waypointFor] ?? gatewayClass?.metadata.labels[waypointFor] ?? "service",
+    trafficType: gateway.metadata.labels[waypointFor] ?? gatewayClass?.metadata.labels[waypointFor],
+    createdAt: gateway.metadata.creationTimestamp ?? "",
     allowed: (listener ?? gateway.spec.listeners[0])?.allowedRoutes ?? sameNamespace,
     ...(inboundBinding === undefined ? {} : { inboundBinding }),
+    ...(serviceAccount === undefined ? {} : { serviceAccount }),
   };
 }
 
@@ -48,5 +55,6 @@ function parseInboundBinding(text: string | undefined): Waypoint["inboundBinding
 
 const waypointFor = "istio.io/waypoint-for";
 const inboundBindingKey = "ambient.istio.io/waypoint-inbound-binding";
+const forServiceAccount = "istio.io/for-service-account";
 const hbonePort = 15008;
 const sameNamespace: Waypoint["allowed"] = { from: "Same", selector: { matchLabels: {}, matchExpressions: [] } };

@@ -9,7 +9,7 @@ import {
 } from "../../../core/protocol/generated/workload.ts";
 import type { EntryEndpoint, ServiceEntry, WorkloadEntry } from "../../sources/objects.ts";
 import { attachedPolicies } from "./attached-policies.ts";
-import { bindingOf, waypointAddress, type Binding } from "./bindings.ts";
+import { accountMark, bindingOf, waypointAddress, type Binding } from "./bindings.ts";
 import type { Reader } from "./collections.ts";
 import type { Inputs } from "./inputs.ts";
 import { entryPortsAtEndpoint, portsAtWorkloadEntry, portsInSlice } from "./ports.ts";
@@ -37,7 +37,7 @@ export function deriveWorkloadEntry(
     for (const host of hosts) memberships.add(namespace, host, entryPortsAtEndpoint(selecting, entry.spec));
   for (const service of selectingServices(reader, inputs, namespace, labels))
     memberships.addService(service, portsAtWorkloadEntry(service, entry.spec));
-  const binding = bindingOf(reader, inputs, { ...entry.metadata, labels }, "workload");
+  const binding = bindingOf(reader, inputs, { ...entry.metadata, labels }, "workload", entry.spec.serviceAccount);
   if (entry.spec.address === "") return { workload: undefined, binding };
   const uid = `${inputs.config.clusterId}/networking.istio.io/WorkloadEntry/${namespace}/${name}`;
   const workload: Workload = {
@@ -48,6 +48,7 @@ export function deriveWorkloadEntry(
     workloadName: name,
     authorizationPolicies: attachedPolicies(reader, inputs, namespace, labels),
     waypoint: waypointAddress(reader, inputs, binding),
+    extensions: accountMark(binding),
     services: memberships.build(),
   };
   return { workload, binding };

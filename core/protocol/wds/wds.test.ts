@@ -7,6 +7,7 @@ import { decodeAddress, type MeshAddress } from "./address.ts";
 import { decodeAuthorization, failClosed, type Policy } from "./authorization.ts";
 import { waypointRequired } from "./service.ts";
 import { WdsError } from "./wds-error.ts";
+import { serviceAccountWaypoint } from "./workload.ts";
 
 const emptyWorkload = workload.Workload.decode(new Uint8Array());
 const emptyService = workload.Service.decode(new Uint8Array());
@@ -45,6 +46,28 @@ suite("a workload on the wire", () => {
       [trustDomain, serviceAccount, clusterId, capacity, tunnel, healthy, hostNetwork],
       ["cluster.local", "default", "Kubernetes", 1, "tcp", true, false],
     );
+  });
+
+  test("says with an extension of ours that its waypoint is its service account's, and without one says nothing", () => {
+    const waypoint: workload.GatewayAddress = {
+      destination: { $case: "hostname", value: { namespace: "shop", hostname: "way.example" } },
+      hboneMtlsPort: 15008,
+    };
+    const scope = (fields: Partial<workload.Workload>): unknown => {
+      const address = decodeWorkload(fields);
+      assert.ok(!(address instanceof WdsError) && address.kind === "workload");
+      return address.workload.waypointScope;
+    };
+    const mark = { name: serviceAccountWaypoint, config: undefined };
+    const others = { name: "example.com/other", config: undefined };
+    assert.equal(scope({ waypoint, extensions: [others, mark] }), "service-account");
+    assert.equal(scope({ waypoint, extensions: [others] }), undefined);
+    assert.equal(scope({ extensions: [mark] }), undefined, "of no waypoint there is nothing to say");
+    // Field 26 of Workload, field 1 of Extension: what other agents skip.
+    const bytes = Buffer.from(workload.Workload.encode({ ...emptyWorkload, extensions: [mark] }).finish());
+    const text = Buffer.from(serviceAccountWaypoint);
+    const entry = Buffer.concat([Buffer.from([0x0a, text.length]), text]);
+    assert.deepEqual(bytes, Buffer.concat([Buffer.from([0xd2, 0x01, entry.length]), entry]));
   });
 
   test("keeps a capacity of 0, which is not the same as none", () => {
