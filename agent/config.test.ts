@@ -23,6 +23,22 @@ test("without any variable the agent has the field's defaults", () => {
   assert.equal(parsed.adminSocket, undefined);
 });
 
+test("F-067 F-173 what comes in is treated as the field's agents do, but for waypoints, which are not passed by", () => {
+  const flags = (env: Record<string, string>): boolean[] => {
+    const { localhostApplicationTunnel, policyInfoLogging, requireWaypoint } = config(env);
+    return [localhostApplicationTunnel, policyInfoLogging, requireWaypoint];
+  };
+  assert.deepEqual(flags({}), [true, false, true]);
+  assert.deepEqual(
+    flags({
+      LOCALHOST_APP_TUNNEL: "false",
+      AUTHZ_POLICY_INFO_LOGGING: "true",
+      AMBIENTD_REQUIRE_WAYPOINT: "false",
+    }),
+    [false, true, false],
+  );
+});
+
 test("a number, a share and nothing say how many workers there are", () => {
   const rows: [string | undefined, number, number][] = [
     ["3", 8, 3],

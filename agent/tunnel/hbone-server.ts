@@ -5,7 +5,7 @@
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
-import { canonicalIp, type Endpoint } from "../../core/base/ip.ts";
+import { socketIp, type Endpoint } from "../../core/base/ip.ts";
 import { engines, type EngineName } from "./engine.ts";
 import type { IncomingStream, ServerSession } from "./server-session.ts";
 import { alpn, checkClient, handshakeError, secureOptions, type TlsIdentity } from "./tls.ts";
@@ -223,7 +223,7 @@ function endpointKey(socket: Socket): string | undefined {
 }
 
 function endpointOf(address: string | undefined, port: number | undefined): Endpoint {
-  return { address: canonicalIp(address ?? "") ?? "", port: port ?? 0 };
+  return { address: socketIp(address ?? "") ?? "", port: port ?? 0 };
 }
 
 /** What ends a tunnel and is its peer's fault: nobody else would tell. */

@@ -1,6 +1,6 @@
 /** The two ends of a socket, canonical: what a wildcard socket calls ::ffff:10.0.0.1 is 10.0.0.1 everywhere else. */
 import type { Socket } from "node:net";
-import { canonicalIp, type Endpoint } from "../../core/base/ip.ts";
+import { socketIp, type Endpoint } from "../../core/base/ip.ts";
 
 /** The TCP peer; undefined once the socket is gone. */
 export function peerOf(socket: Socket): Endpoint | undefined {
@@ -13,6 +13,6 @@ export function localOf(socket: Socket): Endpoint | undefined {
 }
 
 function endpointOf(text: string | undefined, port: number | undefined): Endpoint | undefined {
-  const address = text === undefined ? undefined : canonicalIp(text);
+  const address = text === undefined ? undefined : socketIp(text);
   return address === undefined || port === undefined ? undefined : { address, port };
 }

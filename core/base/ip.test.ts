@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { canonicalIp, formatEndpoint, formatIp, inPrefix, parseEndpoint, parseIp } from "./ip.ts";
+import { canonicalIp, formatEndpoint, formatIp, inPrefix, parseEndpoint, parseIp, socketIp } from "./ip.ts";
 
 test("H039 every spelling of an address has one canonical form", () => {
   assert.equal(canonicalIp("::ffff:10.0.0.1"), "10.0.0.1");
@@ -16,6 +16,13 @@ test("H039 what is no address has no canonical form", () => {
   for (const text of ["", "10.0.0", "10.0.0.256", "fe80::1%eth0", "localhost", "1::2::3"])
     assert.equal(canonicalIp(text), undefined, text);
   assert.equal(formatIp(new Uint8Array(5)), undefined);
+});
+
+test("H039 an address that a socket tells has the form that rules are written in, link-local ones too", () => {
+  assert.equal(socketIp("::ffff:10.0.0.1"), "10.0.0.1");
+  assert.equal(socketIp("fe80::1%eth0"), "fe80::1");
+  assert.equal(socketIp("FE80::1%2"), "fe80::1");
+  for (const text of ["", "%eth0", "localhost%eth0", "10.0.0.1.2"]) assert.equal(socketIp(text), undefined, text);
 });
 
 test("bytes survive the way to text and back", () => {

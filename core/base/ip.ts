@@ -13,6 +13,12 @@ export function canonicalIp(text: string): string | undefined {
   return bytes === undefined ? undefined : formatIp(bytes);
 }
 
+/** Canonical text of an address as a socket tells it: without the zone of a link-local one, which means nothing but to its own link. */
+export function socketIp(text: string): string | undefined {
+  const zone = text.indexOf("%");
+  return canonicalIp(zone < 0 ? text : text.slice(0, zone));
+}
+
 /** 4 or 16 bytes in network order; IPv4-mapped IPv6 becomes 4 bytes. */
 export function parseIp(text: string): Uint8Array | undefined {
   if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);

@@ -65,7 +65,7 @@ describe("any policies", () => {
     },
   );
 
-  test("are judged as the plain reading of the rules judges them", () => {
+  test("F-160 F-161 F-163 F-164 F-165 F-166 F-167 F-168 F-169 F-170 are judged as the plain reading of the rules judges them", () => {
     const seen = new Map<string, number>();
     fc.assert(
       fc.property(

@@ -139,7 +139,7 @@ export const closeReasons = {
     retry: "never",
     status: 401,
     sentence: "The destination is to be reached through its waypoint only, and this peer is not that waypoint.",
-    nextStep: "Reach it by the service's name from inside the mesh, or lift the requirement on the destination.",
+    nextStep: "Give the caller's traffic the waypoint that the record names, or lift the requirement: docs/agent.md.",
   },
 
   // What the agent knows about the mesh.
