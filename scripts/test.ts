@@ -4,9 +4,10 @@
  */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { globSync } from "node:fs";
+import { globSync, writeFileSync } from "node:fs";
 import { run } from "node:test";
 import { installPeers } from "./peers.ts";
+import { Rows } from "./rows.ts";
 
 /** What of the runner's events is read here. */
 interface TestPass {
@@ -30,6 +31,7 @@ interface Tally {
 }
 
 const tally: Tally = { passed: 0, failed: [], skipped: [] };
+const rows = new Rows();
 const wanted = process.argv.slice(2);
 const started = performance.now();
 
@@ -85,6 +87,7 @@ async function runFiles(paths: readonly string[], pace: Pace): Promise<void> {
 function passed(data: TestPass): void {
   if (data.skip !== undefined) return skipped(data);
   tally.passed++;
+  rows.count(data.name, "passed");
   say(`ok    ${relative(data.file)}: ${data.name} (${Math.round(data.details.duration_ms)} ms)`);
 }
 
@@ -92,6 +95,7 @@ function skipped(data: TestPass | TestFail): void {
   const reason = typeof data.skip === "string" && data.skip !== "" ? data.skip : "no reason given";
   const line = `${relative(data.file)}: ${data.name} (${reason})`;
   tally.skipped.push(line);
+  rows.count(data.name, "skipped");
   say(`SKIP  ${line}`);
 }
 
@@ -103,6 +107,7 @@ function failed(data: TestFail): void {
   if (failure.failureType === "subtestsFailed") return;
   const name = `${relative(data.file)}: ${data.name}`;
   tally.failed.push(name);
+  rows.count(data.name, "failed");
   say(`FAIL  ${name}\n${indent(explain(failure))}`);
 }
 
@@ -121,6 +126,10 @@ function check(name: string, command: string, args: string[]): void {
 function report(): void {
   if (tally.skipped.length > 0) say(`\nSkipped:\n${tally.skipped.map((line) => `  ${line}`).join("\n")}`);
   if (tally.failed.length > 0) say(`\nFailed:\n${tally.failed.map((line) => `  ${line}`).join("\n")}`);
+  if (wanted.length === 0) {
+    writeFileSync("test/rows.json", `${JSON.stringify(rows, undefined, 2)}\n`);
+    say(`\nRows of the inventory without a test that passed: ${rows.missing.join(" ") || "none"} (test/rows.json)`);
+  }
   say(`\n${Math.round((performance.now() - started) / 1000)} s`);
   process.stdout.write(
     `${tally.passed} passed, ${tally.failed.length} failed, ${tally.skipped.length} skipped\n`,
