@@ -1,11 +1,13 @@
 /** What the agent knows, in the shape that `istioctl ztunnel-config` reads (agent-wire 9.3). Keys and tokens are never in it. */
+import { X509Certificate } from "node:crypto";
 import { formatIp } from "../../core/base/ip.ts";
 import type { MeshState } from "../../core/decision/mesh-state.ts";
-import type { Policy } from "../../core/protocol/wds/authorization.ts";
+import type { Match, Policy } from "../../core/protocol/wds/authorization.ts";
 import type { Prefix } from "../../core/protocol/wds/fields.ts";
 import type { GatewayRef } from "../../core/protocol/wds/gateway.ts";
-import type { MeshService } from "../../core/protocol/wds/service.ts";
+import type { LoadBalancingRule, MeshService } from "../../core/protocol/wds/service.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
+import type { WorkloadCertificate } from "../../control/client/certificates/certificate.ts";
 import type { CertificateRow } from "../../control/client/certificates/manager.ts";
 import type { XdsStatus } from "../../control/client/xds-session.ts";
 import type { AgentConfig } from "../config.ts";
@@ -17,6 +19,8 @@ export interface DumpSources {
   readonly state: MeshState;
   readonly policies: Iterable<Policy>;
   readonly certificates: readonly CertificateRow[];
+  /** What is in hand of an identity, by SPIFFE URI. */
+  readonly chainOf: (uri: string) => Pick<WorkloadCertificate, "chainPem" | "rootsPem"> | undefined;
   readonly pods: readonly PodRow[];
   readonly connections: readonly ConnectionRow[];
   readonly config: AgentConfig;
@@ -35,7 +39,9 @@ export function configDump(sources: DumpSources): Record<string, unknown> {
     workloads: [...state.workloads()].map(dumpWorkload),
     services: [...state.services()].map((service) => dumpService(service, state)),
     policies: [...sources.policies].map(dumpPolicy),
-    certificates: sources.certificates.map(dumpCertificate),
+    stagedServices: {},
+    staticConfig: { workloads: [], policies: [], services: [] },
+    certificates: sources.certificates.map((row) => dumpCertificate(row, sources.chainOf(row.identity))),
     workloadState: Object.fromEntries(sources.pods.map((pod) => [pod.uid, dumpPod(pod, sources.connections)])),
     xds: sources.xds,
     readiness: sources.gates,
@@ -58,7 +64,7 @@ function dumpWorkload(workload: MeshWorkload): Record<string, unknown> {
     serviceAccount: workload.serviceAccount,
     ...(waypoint && { waypoint: dumpGateway(waypoint) }),
     ...(networkGateway && { networkGateway: dumpGateway(networkGateway) }),
-    ...(applicationTunnel && { applicationTunnel }),
+    ...(applicationTunnel && { applicationTunnel: dumpTunnel(applicationTunnel) }),
     workloadName: workload.workloadName,
     workloadType: workload.workloadType,
     canonicalName: workload.canonicalName,
@@ -81,6 +87,7 @@ function dumpService(service: MeshService, state: MeshState): Record<string, unk
     uid,
     {
       workloadUid: uid,
+      service: service.key,
       status: workload.healthy ? "Healthy" : "Unhealthy",
       port: portMap(workload.services.get(service.key) ?? []),
     },
@@ -95,7 +102,7 @@ function dumpService(service: MeshService, state: MeshState): Record<string, unk
     endpoints: Object.fromEntries(endpoints) as unknown,
     subjectAltNames: service.subjectAltNames,
     ...(service.waypoint && { waypoint: dumpGateway(service.waypoint) }),
-    ...(service.loadBalancing && { loadBalancer: service.loadBalancing }),
+    ...(service.loadBalancing && { loadBalancer: dumpLoadBalancing(service.loadBalancing) }),
     ipFamilies: service.ipFamilies,
     canonical: service.canonical,
     visibility: service.visibility,
@@ -116,10 +123,7 @@ function dumpPolicy(policy: Policy): Record<string, unknown> {
           Object.fromEntries(
             Object.entries(match)
               .filter(([, items]) => !Array.isArray(items) || items.length > 0)
-              .map(([name, items]) => [
-                name,
-                name.endsWith("Ips") ? (items as Prefix[]).map(prefixText) : (items as unknown),
-              ]),
+              .map(([name, items]) => [name, (items as readonly MatchItem[]).map(dumpItem)]),
           ),
         ),
       ),
@@ -127,22 +131,57 @@ function dumpPolicy(policy: Policy): Record<string, unknown> {
   };
 }
 
-function dumpCertificate(row: CertificateRow): Record<string, unknown> {
+function dumpCertificate(row: CertificateRow, chain: ReturnType<DumpSources["chainOf"]>): Record<string, unknown> {
   const { identity, held, lastError } = row;
-  const chain = held && {
-    serialNumber: held.serialNumber,
-    validFrom: new Date(held.notBefore).toISOString(),
-    expirationTime: new Date(held.notAfter).toISOString(),
-  };
   const without = lastError === undefined ? "Initializing" : `Unavailable: ${lastError.code}`;
   return {
     identity,
     state: held === undefined ? without : "Available",
-    certChain: chain === undefined ? [] : [chain],
+    certChain: (chain?.chainPem ?? []).flatMap(dumpPem),
+    rootCerts: dumpPem(chain?.rootsPem ?? ""),
     work: row.work,
     ...(row.nextAttempt !== undefined && { nextAttempt: new Date(row.nextAttempt).toISOString() }),
     ...(lastError && { lastError }),
   };
+}
+
+/** Every certificate of a PEM text. Serial numbers are decimal: istioctl reads them so. */
+function dumpPem(text: string): Record<string, string>[] {
+  const pems = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return pems.map((pem) => {
+    const { serialNumber, validFromDate, validToDate } = new X509Certificate(pem);
+    return {
+      pem: Buffer.from(`${pem}\n`).toString("base64"),
+      serialNumber: BigInt(`0x${serialNumber}`).toString(),
+      validFrom: validFromDate.toISOString(),
+      expirationTime: validToDate.toISOString(),
+    };
+  });
+}
+
+type MatchItem = Match[keyof Match][number];
+
+function dumpItem(item: MatchItem): unknown {
+  if (typeof item === "number") return item;
+  if ("prefix" in item) return prefixText(item);
+  if ("kind" in item) return item.kind === "presence" ? { Presence: {} } : { [capital(item.kind)]: item.value };
+  return item;
+}
+
+function dumpTunnel({ protocol, port }: NonNullable<MeshWorkload["applicationTunnel"]>): Record<string, unknown> {
+  return { protocol: protocol.toUpperCase(), ...(port !== undefined && { port }) };
+}
+
+function dumpLoadBalancing({ mode, preferences, allowUnhealthy }: LoadBalancingRule): Record<string, unknown> {
+  return {
+    mode: mode === "any" ? "Standard" : capital(mode),
+    routingPreferences: preferences.map(capital),
+    healthPolicy: allowUnhealthy ? "AllowAll" : "OnlyHealthy",
+  };
+}
+
+function capital(word: string): string {
+  return `${word.charAt(0).toUpperCase()}${word.slice(1)}`;
 }
 
 function dumpPod(pod: PodRow, connections: readonly ConnectionRow[]): Record<string, unknown> {
@@ -159,11 +198,12 @@ function dumpPod(pod: PodRow, connections: readonly ConnectionRow[]): Record<str
   };
 }
 
+/** `network/address` or `namespace/hostname`: istioctl takes nothing but text. */
 function dumpGateway({ destination, port }: GatewayRef): Record<string, unknown> {
   const where =
     destination.kind === "address"
       ? `${destination.network}/${destination.address}`
-      : { namespace: destination.namespace, hostname: destination.hostname };
+      : `${destination.namespace}/${destination.hostname}`;
   return { destination: where, hboneMtlsPort: port };
 }
 

@@ -32,6 +32,10 @@ export interface XdsSubscription {
    * update comes after that too.
    */
   readonly onUpdate: (update: DeltaUpdate) => Promise<readonly Rejection[]>;
+  /** A message has come. @param bytes of the resources in it. */
+  readonly onReceived?: (typeUrl: string, bytes: number) => void;
+  /** A stream has ended, or could not be opened; `control.closed` where we ended it. */
+  readonly onEnded?: (error: ControlError) => void;
 }
 
 export interface XdsSessionOptions extends ControlEndpoint, XdsSubscription, Omit<XdsSessionModules, "open"> {}
@@ -117,7 +121,8 @@ class Session implements XdsSession {
       this.#enter({ phase: "connecting" });
       const startedMs = clock.nowMs();
       const error = await this.#converse();
-      if (this.#isClosed()) return;
+      if (this.#isClosed()) return this.#subscription.onEnded?.(new ControlError({ code: "control.closed" }));
+      this.#subscription.onEnded?.(error);
       this.#lastError = error;
       // Only a stream that was of use for a while makes the next pause short again: control that answers once and fails
       // must not be asked a hundred times a second.
@@ -178,6 +183,10 @@ class Session implements XdsSession {
       if (this.#isClosed()) return new ControlError({ code: "control.closed" });
       if (this.#phase.phase === "connecting") this.#enter({ phase: "live" });
       const update = this.#client.decode(response);
+      this.#subscription.onReceived?.(
+        update.typeUrl,
+        update.resources.reduce((sum, { bytes }) => sum + bytes.length, 0),
+      );
       const admitted = this.#guard.admit(update, heldBefore.get(update.typeUrl));
       heldBefore.delete(update.typeUrl);
       const rejected = await this.#apply(admitted);
