@@ -45,7 +45,7 @@ after(() => {
 });
 
 test(
-  "a connection to a service goes through a tunnel, and both ends log it with both identities and one trace",
+  "F-021 F-060 a connection to a service goes through a tunnel, and both ends log it with both identities and one trace",
   { skip },
   async () => {
     const socket = client.connectOut({ address: "10.96.0.1", port: 80 });
@@ -111,27 +111,31 @@ test(
   },
 );
 
-test("a denied caller gets a reset, the log names the policy, and removing the policy heals", { skip }, async () => {
-  const deny = policy("default/no-alice", {
-    action: "deny",
-    rules: [ruleOf({ principals: [{ kind: "exact", value: "cluster.local/ns/default/sa/alice" }] })],
-  });
-  mesh.apply({ policies: [deny] });
-  const socket = client.connectOut({ address: "10.99.0.3", port: app.port });
-  assert.equal(await resetOf(socket), "ECONNRESET");
-  const inbound = await mesh.line("inbound", (line) => line["reason"] === "POLICY_DENIED");
-  assert.equal(inbound["policy"], "default/no-alice");
-  assert.equal(inbound["level"], "warn");
-  const outbound = await mesh.line("outbound", (line) => line["reason"] === "PEER_DENIED");
-  assert.equal(outbound["trace"], inbound["trace"]);
-  mesh.apply({ removed: { policies: ["default/no-alice"] } });
-  const healed = client.connectOut({ address: "10.99.0.3", port: app.port });
-  assert.equal(await echo(healed, "again"), "again");
-  healed.destroy();
-});
+test(
+  "F-069 F-174 a denied caller gets a reset, the log names the policy, and removing the policy heals",
+  { skip },
+  async () => {
+    const deny = policy("default/no-alice", {
+      action: "deny",
+      rules: [ruleOf({ principals: [{ kind: "exact", value: "cluster.local/ns/default/sa/alice" }] })],
+    });
+    mesh.apply({ policies: [deny] });
+    const socket = client.connectOut({ address: "10.99.0.3", port: app.port });
+    assert.equal(await resetOf(socket), "ECONNRESET");
+    const inbound = await mesh.line("inbound", (line) => line["reason"] === "POLICY_DENIED");
+    assert.equal(inbound["policy"], "default/no-alice");
+    assert.equal(inbound["level"], "warn");
+    const outbound = await mesh.line("outbound", (line) => line["reason"] === "PEER_DENIED");
+    assert.equal(outbound["trace"], inbound["trace"]);
+    mesh.apply({ removed: { policies: ["default/no-alice"] } });
+    const healed = client.connectOut({ address: "10.99.0.3", port: app.port });
+    assert.equal(await echo(healed, "again"), "again");
+    healed.destroy();
+  },
+);
 
 test(
-  "a policy that comes while a connection is open cuts it, and spares the tunnel and the rest",
+  "F-171 a policy that comes while a connection is open cuts it, and spares the tunnel and the rest",
   { skip },
   async () => {
     const open = client.connectOut({ address: "10.99.0.3", port: app.port });
@@ -157,7 +161,20 @@ test(
   },
 );
 
-test("a workload that lists a policy nobody has sent is closed to all", { skip }, async () => {
+test("F-171 a policy that only comes to be attached to a workload cuts what is open there", { skip }, async () => {
+  const deny = policy("default/later", { scope: "selector", action: "deny", rules: [{ clauses: [] }] });
+  mesh.apply({ policies: [deny] });
+  const open = client.connectOut({ address: "10.99.0.3", port: app.port });
+  assert.equal(await echo(open, "a"), "a");
+  const reset = resetOf(open);
+  mesh.apply({ workloads: [pod("default/bob", "10.99.0.3", { policies: [deny.key] })] });
+  assert.equal(await reset, "ECONNRESET");
+  const line = await mesh.line("inbound", (one) => one["policy"] === deny.key);
+  assert.equal(line["reason"], "POLICY_DENIED");
+  mesh.apply({ workloads: [pod("default/bob", "10.99.0.3")], removed: { policies: [deny.key] } });
+});
+
+test("H070 a workload that lists a policy nobody has sent is closed to all", { skip }, async () => {
   mesh.apply({ workloads: [pod("default/bob", "10.99.0.3", { policies: ["default/lost"] })] });
   assert.equal(await resetOf(client.connectOut({ address: "10.99.0.3", port: app.port })), "ECONNRESET");
   const line = await mesh.line("inbound", (one) => one["reason"] === "POLICY_UNKNOWN");
@@ -166,7 +183,7 @@ test("a workload that lists a policy nobody has sent is closed to all", { skip }
 });
 
 test(
-  "plaintext reaches a permissive pod with the client's address, and a strict one refuses it",
+  "F-068 F-172 H035 plaintext reaches a permissive pod with the client's address, and a strict one refuses it",
   { skip },
   async () => {
     const target = { address: "10.99.0.3", port: app.port };
@@ -192,7 +209,7 @@ test(
 );
 
 test(
-  "a port on which no application listens resets the client, and both logs say whose fault it is",
+  "F-069 a port on which no application listens resets the client, and both logs say whose fault it is",
   { skip },
   async () => {
     const socket = client.connectOut({ address: "10.99.0.3", port: 9 });
@@ -204,7 +221,7 @@ test(
   },
 );
 
-test("a peer that is somebody else gets nothing: the tunnel is refused and never bypassed", { skip }, async () => {
+test("H028 a peer that is somebody else gets nothing: the tunnel is refused and never bypassed", { skip }, async () => {
   // The address has been reused: control still believes that carol is there.
   mesh.apply({ workloads: [pod("default/mallory", "10.99.0.16"), pod("default/carol", "10.99.0.6")] });
   await mesh.serve("default/mallory", "10.99.0.6");
@@ -218,25 +235,29 @@ test("a peer that is somebody else gets nothing: the tunnel is refused and never
   victim.close();
 });
 
-test("every CONNECT is judged by itself, and is answered by the status of its fault", { skip }, async () => {
-  const answers = await connects(server, [
-    { ":method": "CONNECT", ":authority": `10.99.0.3:${app.port}` },
-    { ":method": "CONNECT", ":authority": `10.99.0.2:${app.port}` },
-    { ":method": "CONNECT", ":authority": `127.0.0.1:${app.port}` },
-    { ":method": "CONNECT", ":authority": "10.99.0.3:15008" },
-    { ":method": "CONNECT", ":authority": "nobody.default.svc.cluster.local:80" },
-    { ":method": "CONNECT", ":authority": "10.99.0.3" },
-    { ":method": "GET", ":authority": "10.99.0.3:80", ":scheme": "https", ":path": "/" },
-    { ":method": "CONNECT", ":authority": "10.99.0.3:9" },
-  ]);
-  assert.deepEqual(answers, [200, 400, 400, 503, 503, 400, 400, 503]);
-  for (const reason of ["DEST_NOT_LOCAL", "RECURSIVE_CALL", "UNKNOWN_HOSTNAME", "BAD_AUTHORITY", "NOT_CONNECT"]) {
-    await mesh.line("inbound", (line) => line["reason"] === reason);
-  }
-});
+test(
+  "F-060 F-062 F-063 F-069 H017 H018 every CONNECT is judged by itself, and is answered by the status of its fault",
+  { skip },
+  async () => {
+    const answers = await connects(server, [
+      { ":method": "CONNECT", ":authority": `10.99.0.3:${app.port}` },
+      { ":method": "CONNECT", ":authority": `10.99.0.2:${app.port}` },
+      { ":method": "CONNECT", ":authority": `127.0.0.1:${app.port}` },
+      { ":method": "CONNECT", ":authority": "10.99.0.3:15008" },
+      { ":method": "CONNECT", ":authority": "nobody.default.svc.cluster.local:80" },
+      { ":method": "CONNECT", ":authority": "10.99.0.3" },
+      { ":method": "GET", ":authority": "10.99.0.3:80", ":scheme": "https", ":path": "/" },
+      { ":method": "CONNECT", ":authority": "10.99.0.3:9" },
+    ]);
+    assert.deepEqual(answers, [200, 400, 400, 503, 503, 400, 400, 503]);
+    for (const reason of ["DEST_NOT_LOCAL", "RECURSIVE_CALL", "UNKNOWN_HOSTNAME", "BAD_AUTHORITY", "NOT_CONNECT"]) {
+      await mesh.line("inbound", (line) => line["reason"] === reason);
+    }
+  },
+);
 
 test(
-  "a connection waits for control to tell of its pod, and is refused when that takes too long",
+  "F-028 H040 a connection waits for control to tell of its pod, and is refused when that takes too long",
   { skip },
   async () => {
     const own = new LoopbackMesh({ deadlineMs: 300 });
@@ -258,7 +279,7 @@ test(
 );
 
 test(
-  "without a certificate nothing leaves: the connection is refused, and the main thread was asked for one",
+  "H040 without a certificate nothing leaves: the connection is refused, and the main thread was asked for one",
   { skip },
   async () => {
     const own = new LoopbackMesh({ deadlineMs: 300 });
@@ -275,12 +296,16 @@ test(
   },
 );
 
-test("a connection aimed at the agent's own ports is refused before it goes round in circles", { skip }, async () => {
-  for (const address of ["127.0.0.1", "10.99.0.2"]) {
-    assert.equal(await resetOf(client.connectOut({ address, port: 15_001 })), "ECONNRESET");
-  }
-  await mesh.line("outbound", (line) => line["reason"] === "RECURSIVE_CALL");
-});
+test(
+  "F-026 H034 a connection aimed at the agent's own ports is refused before it goes round in circles",
+  { skip },
+  async () => {
+    for (const address of ["127.0.0.1", "10.99.0.2"]) {
+      assert.equal(await resetOf(client.connectOut({ address, port: 15_001 })), "ECONNRESET");
+    }
+    await mesh.line("outbound", (line) => line["reason"] === "RECURSIVE_CALL");
+  },
+);
 
 test("a pod that leaves finishes what is open, takes nothing new, and says when it is done", { skip }, async () => {
   const own = new LoopbackMesh();

@@ -9,6 +9,7 @@ import {
   parse,
   pod,
   service,
+  serviceResource,
   toWaypoint,
   waypointOf,
   workload,
@@ -30,6 +31,25 @@ test("a namespace's label binds its services, an object's own label beats it, an
     "Service/shop/lost": "False WaypointIsNotReady",
     "Service/shop/plain": "True WaypointAccepted",
   });
+});
+
+test("M01 a label asks that a service's waypoint be not passed by: its own, or the namespace's where it has a waypoint", () => {
+  const required = "ambientd.io/waypoint-required";
+  const marks = (label: string | undefined, ofNamespace: string | undefined, waypoint: string): string[] => {
+    const model = build(
+      gateway("way"),
+      namespace("shop", ofNamespace === undefined ? {} : { [required]: ofNamespace }),
+      service("a", { "istio.io/use-waypoint": waypoint, ...(label !== undefined && { [required]: label }) }),
+    );
+    return serviceResource(model, "a").extensions.map(({ name }) => name);
+  };
+  assert.deepEqual(marks(undefined, undefined, "way"), []);
+  assert.deepEqual(marks("true", undefined, "way"), [required]);
+  assert.deepEqual(marks(undefined, "true", "way"), [required]);
+  assert.deepEqual(marks("false", "true", "way"), []);
+  assert.deepEqual(marks(undefined, "true", "nobody"), [required], "one that cannot be had is not passed by either");
+  assert.deepEqual(marks(undefined, "true", "none"), [], "who opted out has nobody to come through");
+  assert.deepEqual(marks("true", undefined, "none"), [required]);
 });
 
 test("a workload is bound only by a waypoint for workloads, and is told only if it asked for one itself", () => {

@@ -3,6 +3,7 @@
  * namespace's, and there is no falling back from the one to the other: a label that cannot be followed is reported.
  */
 import type { Extension, GatewayAddress } from "../../../core/protocol/generated/workload.ts";
+import { waypointRequired } from "../../../core/protocol/wds/service.ts";
 import { serviceAccountWaypoint } from "../../../core/protocol/wds/workload.ts";
 import { selectorMatches, type Condition, type Labels, type ObjectMeta } from "../../sources/objects.ts";
 import type { Canary } from "./canary.ts";
@@ -153,6 +154,17 @@ export function gatewayAddress(reader: Reader, inputs: Inputs, waypoint: Waypoin
 export function accountMark(binding: Binding): Extension[] {
   const isAccounts = binding.kind === "bound" && binding.scope === "service-account";
   return isAccounts ? [{ name: serviceAccountWaypoint, config: undefined }] : [];
+}
+
+/**
+ * Says to agents of ours that a service's ports are reached through its waypoint only. Its own label's word counts; its namespace's
+ * does for those of its services that ask for a waypoint at all.
+ */
+export function requirementMark(reader: Reader, inputs: Inputs, meta: ObjectMeta, binding: Binding): Extension[] {
+  const own = meta.labels[waypointRequired];
+  const ofNamespace = inputs.namespace(reader, meta.namespace).labels[waypointRequired];
+  const isRequired = own === undefined ? ofNamespace === "true" && binding.kind !== "unbound" : own === "true";
+  return isRequired ? [{ name: waypointRequired, config: undefined }] : [];
 }
 
 /** What a binding says on the object's status; nothing where nobody asked for a waypoint. */

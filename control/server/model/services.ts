@@ -11,7 +11,7 @@ import {
 } from "../../../core/protocol/generated/workload.ts";
 import { canonicalIp } from "../../../core/base/ip.ts";
 import type { Labels, ObjectMeta, Service, ServiceEntry } from "../../sources/objects.ts";
-import { bindingOf, waypointAddress } from "./bindings.ts";
+import { bindingOf, requirementMark, waypointAddress } from "./bindings.ts";
 import { canaryOf, weightedWaypoints } from "./canary.ts";
 import type { Reader } from "./collections.ts";
 import { byAge, keyOf, serviceHostname, type Inputs } from "./inputs.ts";
@@ -46,7 +46,7 @@ export function deriveService(reader: Reader, inputs: Inputs, key: string): Serv
     namespace: claimant.metadata.namespace,
     hostname,
     waypoint: waypointAddress(reader, inputs, binding),
-    extensions: [],
+    extensions: requirementMark(reader, inputs, claimant.metadata, binding),
     canonical: isCanonical(reader, inputs, claimant, hostname),
     ingressUseWaypoint: binding.kind === "bound" && ingressUsesWaypoint(reader, inputs, claimant.metadata),
     weightedWaypoints: weightedWaypoints(reader, inputs, binding, canary),

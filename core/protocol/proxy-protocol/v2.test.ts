@@ -26,7 +26,7 @@ function encoded(what: ProxyHeader): Uint8Array {
 
 /** Records as the codec makes them. */
 function plain<T>(fields: { [Key in keyof T]: fc.Arbitrary<T[Key]> }): fc.Arbitrary<T> {
-  return fc.record(fields, { noNullPrototype: true }) as fc.Arbitrary<T>;
+  return fc.record(fields, { noNullPrototype: true });
 }
 
 function problemOf(bytes: Uint8Array): unknown {
