@@ -4,7 +4,7 @@ import { ControlError } from "../../control/client/grpc-errors.ts";
 import { agentTypes, runXdsSession } from "../../control/client/xds-session.ts";
 import { ManualClock } from "../../core/base/clock.ts";
 import { silentLog } from "../../core/base/log.ts";
-import { DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
+import type { DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
 import { until } from "../../test/support/until.ts";
 import { Counters } from "./counters.ts";
 import { xdsCounts } from "./xds-counts.ts";
@@ -69,9 +69,6 @@ let nonce = 0;
 function responseOf(bytes: number): DeltaDiscoveryResponse {
   nonce += 1;
   const resource = { typeUrl, value: new Uint8Array(bytes) };
-  return DeltaDiscoveryResponse.fromPartial({
-    typeUrl,
-    nonce: String(nonce),
-    resources: [{ name: `a${nonce}`, version: "1", resource }],
-  });
+  const resources = [{ name: `a${nonce}`, version: "1", aliases: [], ttl: undefined, resource }];
+  return { typeUrl, nonce: String(nonce), resources, removedResources: [], systemVersionInfo: "" };
 }
