@@ -1,9 +1,43 @@
 /** The workloads behind each service. They may arrive before the service does, and wait for it under its key. */
+import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
+import type { Eligible } from "./eligible.ts";
+
+/** Some endpoints of one service, and what was found out about them since they last changed. */
+export class EndpointView {
+  readonly #workloads = new Map<string, MeshWorkload>();
+  /** By the service as it was then, and by the kind of question. */
+  #found: { readonly service: MeshService; readonly answers: Map<string, Eligible> } | undefined;
+
+  /** By uid. */
+  get workloads(): ReadonlyMap<string, MeshWorkload> {
+    return this.#workloads;
+  }
+
+  put(workload: MeshWorkload): void {
+    this.#workloads.set(workload.uid, workload);
+    this.#found = undefined;
+  }
+
+  remove(uid: string): void {
+    if (this.#workloads.delete(uid)) this.#found = undefined;
+  }
+
+  remembered(service: MeshService, kind: string, find: () => Eligible): Eligible {
+    if (this.#found?.service !== service) this.#found = { service, answers: new Map() };
+    const { answers } = this.#found;
+    let answer = answers.get(kind);
+    if (answer === undefined) {
+      if (answers.size >= mostKinds) answers.clear();
+      answers.set(kind, (answer = find()));
+    }
+    return answer;
+  }
+}
 
 interface Endpoints {
-  readonly all: Map<string, MeshWorkload>;
-  readonly healthy: Map<string, MeshWorkload>;
+  readonly all: EndpointView;
+  readonly healthy: EndpointView;
 }
 
 /** Endpoints by service key and workload uid, with the healthy ones kept apart so that no connection has to filter. */
@@ -14,33 +48,35 @@ export class EndpointIndex {
     for (const key of workload.services.keys()) {
       let endpoints = this.#services.get(key);
       if (endpoints === undefined) {
-        this.#services.set(key, (endpoints = { all: new Map(), healthy: new Map() }));
+        this.#services.set(key, (endpoints = { all: new EndpointView(), healthy: new EndpointView() }));
       }
-      endpoints.all.set(workload.uid, workload);
-      if (workload.healthy) endpoints.healthy.set(workload.uid, workload);
+      endpoints.all.put(workload);
+      if (workload.healthy) endpoints.healthy.put(workload);
     }
   }
 
   remove(workload: MeshWorkload): void {
     for (const key of workload.services.keys()) {
       const endpoints = this.#services.get(key);
-      endpoints?.all.delete(workload.uid);
-      endpoints?.healthy.delete(workload.uid);
-      if (endpoints?.all.size === 0) this.#services.delete(key);
+      endpoints?.all.remove(workload.uid);
+      endpoints?.healthy.remove(workload.uid);
+      if (endpoints?.all.workloads.size === 0) this.#services.delete(key);
     }
   }
 
   /** How many workloads name this service, whatever their health. */
   count(serviceKey: string): number {
-    return this.#services.get(serviceKey)?.all.size ?? 0;
+    return this.#services.get(serviceKey)?.all.workloads.size ?? 0;
   }
 
   /** Those a new connection may go to as far as health is concerned. */
-  of(serviceKey: string, allowUnhealthy: boolean): ReadonlyMap<string, MeshWorkload> {
+  of(serviceKey: string, allowUnhealthy: boolean): EndpointView {
     const endpoints = this.#services.get(serviceKey);
     if (endpoints === undefined) return nobody;
     return allowUnhealthy ? endpoints.all : endpoints.healthy;
   }
 }
 
-const nobody: ReadonlyMap<string, MeshWorkload> = new Map();
+const nobody = new EndpointView();
+/** Ports asked for, by clients of as many places: on one node there is one place. */
+const mostKinds = 64;

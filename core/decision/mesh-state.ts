@@ -8,7 +8,7 @@ import type { GatewayRef } from "../protocol/wds/gateway.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
 import { AddressIndex } from "./address-index.ts";
-import { EndpointIndex } from "./endpoint-index.ts";
+import { EndpointIndex, type EndpointView } from "./endpoint-index.ts";
 import { demandsOtherwise, isJudgedDifferently } from "./judged-differently.ts";
 import { PolicyIndex, type ListedPolicies, type PolicyReach } from "./policy-index.ts";
 import type { PolicySet } from "./policy-set.ts";
@@ -141,12 +141,17 @@ export class MeshState {
 
   /** Workloads behind a service that its health policy lets in. */
   endpoints(service: MeshService): ReadonlyMap<string, MeshWorkload> {
+    return this.endpointView(service).workloads;
+  }
+
+  /** The same, with what is known of them together. */
+  endpointView(service: MeshService): EndpointView {
     return this.#endpoints.of(service.key, service.loadBalancing?.allowUnhealthy ?? false);
   }
 
   /** Workloads behind a service, whatever their health. */
   workloadsBehind(serviceKey: string): Iterable<MeshWorkload> {
-    return this.#endpoints.of(serviceKey, true).values();
+    return this.#endpoints.of(serviceKey, true).workloads.values();
   }
 
   /** How many workloads are behind a service, whatever their health. */

@@ -4,8 +4,7 @@ import type { Prefix } from "../protocol/wds/fields.ts";
 
 interface Node<T> {
   readonly children: [Node<T> | undefined, Node<T> | undefined];
-  /** By the caller's own key, so that several values may share a prefix. */
-  readonly values: Map<string, T>;
+  value: T | undefined;
 }
 
 /** What covers an address, and with how many bits. */
@@ -18,27 +17,18 @@ export interface Covering<T> {
 export class PrefixTree<T> {
   readonly #roots = { 4: emptyNode<T>(), 16: emptyNode<T>() };
 
-  add(prefix: Prefix, key: string, value: T): void {
-    let node = this.#rootOf(prefix.prefix);
-    for (let depth = 0; depth < prefix.length; depth++) {
-      const bit = bitAt(prefix.prefix, depth);
-      node = node.children[bit] ??= emptyNode();
-    }
-    node.values.set(key, value);
-  }
-
-  /** Takes the value out and the nodes that nobody needs any more. */
-  remove(prefix: Prefix, key: string): void {
+  /** Puts what `change` makes of the value that the prefix has. Undefined is no value; nodes that nobody needs any more go with it. */
+  update(prefix: Prefix, change: (value: T | undefined) => T | undefined): void {
     const path: Node<T>[] = [this.#rootOf(prefix.prefix)];
     for (let depth = 0; depth < prefix.length; depth++) {
-      const next = path[depth]?.children[bitAt(prefix.prefix, depth)];
-      if (next === undefined) return;
-      path.push(next);
+      const children = path[depth]?.children;
+      if (children) path.push((children[bitAt(prefix.prefix, depth)] ??= emptyNode()));
     }
-    path[prefix.length]?.values.delete(key);
+    const last = path[prefix.length];
+    if (last) last.value = change(last.value);
     for (let depth = prefix.length; depth > 0; depth--) {
       const node = path[depth];
-      if (node === undefined || node.values.size > 0 || node.children[0] || node.children[1]) return;
+      if (node === undefined || node.value !== undefined || node.children[0] || node.children[1]) return;
       const parent = path[depth - 1];
       if (parent) parent.children[bitAt(prefix.prefix, depth - 1)] = undefined;
     }
@@ -51,7 +41,7 @@ export class PrefixTree<T> {
     if (bytes === undefined) return found;
     let node: Node<T> | undefined = this.#rootOf(bytes);
     for (let depth = 0; node !== undefined; depth++) {
-      for (const value of node.values.values()) found.push({ value, length: depth });
+      if (node.value !== undefined) found.push({ value: node.value, length: depth });
       if (depth === bytes.length * 8) break;
       node = node.children[bitAt(bytes, depth)];
     }
@@ -60,7 +50,7 @@ export class PrefixTree<T> {
 
   isEmpty(): boolean {
     return [this.#roots[4], this.#roots[16]].every(
-      (root) => root.values.size === 0 && root.children.every((child) => child === undefined),
+      (root) => root.value === undefined && root.children.every((child) => child === undefined),
     );
   }
 
@@ -70,7 +60,7 @@ export class PrefixTree<T> {
 }
 
 function emptyNode<T>(): Node<T> {
-  return { children: [undefined, undefined], values: new Map() };
+  return { children: [undefined, undefined], value: undefined };
 }
 
 function bitAt(bytes: Uint8Array, index: number): 0 | 1 {

@@ -1,6 +1,7 @@
 /** Which service an address or a hostname means to a given client (agent-wire 1.8: visibility first, then preference). */
 import type { MeshService } from "../protocol/wds/service.ts";
 import { PrefixTree } from "./prefix-tree.ts";
+import { allClaims, claimedAlso, claimedNoMore, ownClaim, publicClaim, type Claim } from "./service-claims.ts";
 
 /** A service that an address led to, and whether by the address itself or by a prefix around it. */
 export interface ServiceMatch {
@@ -9,15 +10,15 @@ export interface ServiceMatch {
 }
 
 interface NetworkVips {
-  /** Services that claim exactly this address, by key. */
-  readonly exact: Map<string, Map<string, MeshService>>;
-  readonly prefixes: PrefixTree<MeshService>;
+  /** Who claims exactly this address. */
+  readonly exact: Map<string, Claim>;
+  readonly prefixes: PrefixTree<Claim>;
 }
 
 /** Services by key, hostname, exact address and address prefix. */
 export class ServiceIndex {
   readonly #byKey = new Map<string, MeshService>();
-  readonly #byHostname = new Map<string, Map<string, MeshService>>();
+  readonly #byHostname = new Map<string, Claim>();
   readonly #networks = new Map<string, NetworkVips>();
 
   get size(): number {
@@ -35,9 +36,10 @@ export class ServiceIndex {
 
   add(service: MeshService): void {
     this.#byKey.set(service.key, service);
-    put(this.#byHostname, service.hostname, service);
-    for (const { network, address } of service.vips) put(this.#vipsOf(network).exact, address, service);
-    for (const prefix of service.cidrVips) this.#vipsOf(prefix.network).prefixes.add(prefix, service.key, service);
+    claim(this.#byHostname, service.hostname, service);
+    for (const [network, address] of vipsOf(service)) claim(this.#vipsOf(network).exact, address, service);
+    for (const prefix of prefixesOf(service))
+      this.#vipsOf(prefix.network).prefixes.update(prefix, (claimed) => claimedAlso(claimed, service));
   }
 
   /** The removed service, or undefined when there was none of that key. */
@@ -45,9 +47,10 @@ export class ServiceIndex {
     const service = this.#byKey.get(key);
     if (service === undefined) return undefined;
     this.#byKey.delete(key);
-    drop(this.#byHostname, service.hostname, key);
-    for (const { network, address } of service.vips) drop(this.#vipsOf(network).exact, address, key);
-    for (const prefix of service.cidrVips) this.#vipsOf(prefix.network).prefixes.remove(prefix, key);
+    release(this.#byHostname, service.hostname, service);
+    for (const [network, address] of vipsOf(service)) release(this.#vipsOf(network).exact, address, service);
+    for (const prefix of prefixesOf(service))
+      this.#vipsOf(prefix.network).prefixes.update(prefix, (claimed) => claimedNoMore(claimed, service));
     for (const { network } of [...service.vips, ...service.cidrVips]) {
       const vips = this.#networks.get(network);
       if (vips && vips.exact.size === 0 && vips.prefixes.isEmpty()) this.#networks.delete(network);
@@ -55,23 +58,34 @@ export class ServiceIndex {
     return service;
   }
 
-  /** @param clientNamespace whose view of the mesh counts. */
+  /**
+   * Exact before any prefix. Of prefixes those of the client's own namespace come first, then the longest, then the canonical.
+   * @param clientNamespace whose view of the mesh counts.
+   */
   findByAddress(network: string, address: string, clientNamespace: string): ServiceMatch | undefined {
     const vips = this.#networks.get(network);
     if (vips === undefined) return undefined;
-    const exact = preferred(vips.exact.get(address)?.values(), clientNamespace);
+    const exact = preferred(vips.exact.get(address), clientNamespace);
     if (exact) return { service: exact, by: "vip" };
-    const service = bestClaim(vips.prefixes, address, clientNamespace);
+    let own: MeshService | undefined;
+    let others: MeshService | undefined;
+    // The shortest comes first: what comes later is closer.
+    for (const { value } of vips.prefixes.covering(address)) {
+      own = ownClaim(value, clientNamespace) ?? own;
+      others = publicClaim(value) ?? others;
+    }
+    const service = own ?? others;
     return service && { service, by: "prefix" };
   }
 
   findByHostname(hostname: string, clientNamespace: string): MeshService | undefined {
-    return preferred(this.#byHostname.get(hostname)?.values(), clientNamespace);
+    return preferred(this.#byHostname.get(hostname), clientNamespace);
   }
 
   /** Whoever may see them. */
   byHostname(hostname: string): Iterable<MeshService> {
-    return this.#byHostname.get(hostname)?.values() ?? [];
+    const claimed = this.#byHostname.get(hostname);
+    return claimed === undefined ? [] : allClaims(claimed);
   }
 
   #vipsOf(network: string): NetworkVips {
@@ -81,50 +95,31 @@ export class ServiceIndex {
   }
 }
 
-function isVisible(service: MeshService, clientNamespace: string): boolean {
-  return service.visibility === "public" || service.namespace === clientNamespace;
+/** The client's own namespace wins, then the canonical one of those that it may see. */
+function preferred(claimed: Claim | undefined, clientNamespace: string): MeshService | undefined {
+  return claimed && (ownClaim(claimed, clientNamespace) ?? publicClaim(claimed));
 }
 
-/** The client's own namespace wins, then the canonical one, then the smaller key, so that the order of arrival decides nothing. */
-function preferred(candidates: Iterable<MeshService> | undefined, clientNamespace: string): MeshService | undefined {
-  let best: MeshService | undefined;
-  let bestRank = -1;
-  for (const service of candidates ?? []) {
-    if (!isVisible(service, clientNamespace)) continue;
-    const rank = service.namespace === clientNamespace ? 2 : service.canonical ? 1 : 0;
-    if (rank < bestRank || (rank === bestRank && best !== undefined && service.key > best.key)) continue;
-    best = service;
-    bestRank = rank;
-  }
-  return best;
+/** Each once, however often it was sent: a claim is taken back once. */
+function vipsOf({ vips }: MeshService): readonly (readonly [network: string, address: string])[] {
+  if (vips.length < 2) return vips.map(({ network, address }) => [network, address]);
+  const byText = new Map(vips.map(({ network, address }) => [`${network}/${address}`, [network, address] as const]));
+  return [...byText.values()];
 }
 
-/** Ranked by (client's own namespace, prefix length, canonical), then by the smaller key. */
-function bestClaim(
-  prefixes: PrefixTree<MeshService>,
-  address: string,
-  clientNamespace: string,
-): MeshService | undefined {
-  let best: MeshService | undefined;
-  let bestRank = -1;
-  for (const { value, length } of prefixes.covering(address)) {
-    if (!isVisible(value, clientNamespace)) continue;
-    const rank = (value.namespace === clientNamespace ? 1_000 : 0) + length * 2 + (value.canonical ? 1 : 0);
-    if (rank < bestRank || (rank === bestRank && best !== undefined && value.key > best.key)) continue;
-    best = value;
-    bestRank = rank;
-  }
-  return best;
+function prefixesOf({ cidrVips }: MeshService): MeshService["cidrVips"] {
+  if (cidrVips.length < 2) return cidrVips;
+  return [
+    ...new Map(cidrVips.map((cidr) => [`${cidr.network}/${cidr.prefix.join(".")}/${cidr.length}`, cidr])).values(),
+  ];
 }
 
-function put(index: Map<string, Map<string, MeshService>>, at: string, service: MeshService): void {
-  const services = index.get(at);
-  if (services === undefined) index.set(at, new Map([[service.key, service]]));
-  else services.set(service.key, service);
+function claim(index: Map<string, Claim>, at: string, service: MeshService): void {
+  index.set(at, claimedAlso(index.get(at), service));
 }
 
-function drop(index: Map<string, Map<string, MeshService>>, at: string, key: string): void {
-  const services = index.get(at);
-  services?.delete(key);
-  if (services?.size === 0) index.delete(at);
+function release(index: Map<string, Claim>, at: string, service: MeshService): void {
+  const left = claimedNoMore(index.get(at), service);
+  if (left === undefined) index.delete(at);
+  else index.set(at, left);
 }

@@ -186,7 +186,7 @@ describe("waypoints of service accounts", () => {
     return decision.kind === "hbone" ? [decision.via, text(decision.tunnel), decision.authority] : decision.kind;
   };
 
-  test("M103 take what is addressed to a service without a waypoint, with the service's own address", () => {
+  test("take what is addressed to a service without a waypoint, with the service's own address", () => {
     const update = { services: [cart, waypoint], workloads: [marked, waypointPod] };
     assert.deepEqual(shape(update), ["waypoint", "10.1.0.40 15008", "10.96.0.1:80"]);
     const decision = decide(update, atCart);
@@ -194,13 +194,13 @@ describe("waypoints of service accounts", () => {
     assert.deepEqual(decision.trace[3], { code: "waypoint-of-account", service: cart.key, workload: marked.uid });
   });
 
-  test("M103 take what is addressed to their pods", () => {
+  test("take what is addressed to their pods", () => {
     const update = { services: [cart, waypoint], workloads: [marked, waypointPod] };
     const byPod = shape(update, {}, { address: "10.1.0.5", port: 8080 });
     assert.deepEqual(byPod, ["waypoint", "10.1.0.40 15008", "10.1.0.5:8080"]);
   });
 
-  test("M103 leave other accounts' endpoints of the same service alone", () => {
+  test("leave other accounts' endpoints of the same service alone", () => {
     const other = pod("shop/other", "10.1.0.6", { services: backs([cart, port(80, 8080)]) });
     const update = { services: [cart, waypoint], workloads: [marked, other, waypointPod] };
     const seen = new Set<string>();
@@ -211,7 +211,7 @@ describe("waypoints of service accounts", () => {
     ]);
   });
 
-  test("M103 leave a service to the waypoint it has itself", () => {
+  test("leave a service to the waypoint it has itself", () => {
     const own = service("shop/own", "10.96.0.11", [port(15_008, 15_008)]);
     const ownPod = pod("shop/own-1", "10.1.0.50", { services: backs([own, port(15_008, 15_008)]) });
     const update = {

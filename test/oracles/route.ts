@@ -251,7 +251,7 @@ function serviceAt(
   const byKey = (a: MeshService, b: MeshService): number => (a.key < b.key ? -1 : 1);
   const exact = visible
     .filter((one) => one.vips.some((vip) => vip.network === network && vip.address === address))
-    .sort((a, b) => isOwn(b) - isOwn(a) || (isOwn(a) ? 0 : Number(b.canonical) - Number(a.canonical)) || byKey(a, b));
+    .sort((a, b) => isOwn(b) - isOwn(a) || Number(b.canonical) - Number(a.canonical) || byKey(a, b));
   if (exact[0]) return exact[0];
   return visible
     .flatMap((service) =>
