@@ -172,8 +172,10 @@ export class H2Connection {
   /** Takes no more streams of the peer; those that come are refused, so that they can go elsewhere. */
   goaway(errorCode: number = errorCodes.NO_ERROR): void {
     if (this.#isOver) return;
-    this.#incoming.lastAccepted = this.#streams.lastOfPeer;
-    this.#owner.write(goawayFrame(this.#streams.lastOfPeer, errorCode));
+    // Never more than was said before (RFC 9113 6.8): those that were refused since have been seen, but not taken.
+    const last = Math.min(this.#incoming.lastAccepted, this.#streams.lastOfPeer);
+    this.#incoming.lastAccepted = last;
+    this.#owner.write(goawayFrame(last, errorCode));
   }
 
   /** The transport is gone: every stream hears it. */

@@ -86,9 +86,11 @@ export class SendSide {
   streamWindowUpdate(stream: H2Stream, increment: number): boolean {
     if (stream.sendWindow + increment > largest31) return false;
     this.#widen(stream, increment);
+    this.#serve();
     return true;
   }
 
+  /** Nobody is served before all of them are in force: the same frame may allow more octets and ask for smaller frames. */
   apply(settings: readonly Setting[]): H2Error | undefined {
     for (const [id, value] of settings) {
       switch (id) {
@@ -102,7 +104,7 @@ export class SendSide {
         case settingIds.INITIAL_WINDOW_SIZE: {
           const change = value - this.peer.initialWindowSize;
           this.peer.initialWindowSize = value;
-          for (const stream of [...this.#streams]) {
+          for (const stream of this.#streams) {
             if (stream.sendWindow + change > largest31) {
               return protocolError("a window too large", errorCodes.FLOW_CONTROL_ERROR);
             }
@@ -118,16 +120,15 @@ export class SendSide {
           break;
       }
     }
+    this.#serve();
     return undefined;
   }
 
   #widen(stream: H2Stream, by: number): void {
     const before = stream.sendWindow;
     stream.sendWindow += by;
-    if (before > 0 || stream.sendWindow <= 0 || !stream.isBlocked) return;
     // It waited for its own window; now it may have to wait for its turn.
-    this.#waiting.add(stream);
-    this.#serve();
+    if (before <= 0 && stream.sendWindow > 0 && stream.isBlocked) this.#waiting.add(stream);
   }
 
   #block(stream: H2Stream): void {
