@@ -3,8 +3,9 @@
  * connection that comes later between the same ports is taken for the old one, and translated as that one was.
  */
 import type { Endpoint } from "../base/ip.ts";
-import { formatIp } from "../base/ip.ts";
+import { formatIp, parseIp } from "../base/ip.ts";
 import { LinuxError } from "./errno.ts";
+import { AF_INET, AF_INET6 } from "./libc.ts";
 import { attribute, nested, parseAttributes, uint32NetworkAttribute } from "./netlink-attributes.ts";
 import {
   exchange,
@@ -18,8 +19,9 @@ import {
   type Answer,
 } from "./nftables/nfnetlink.ts";
 
-/** One TCP or UDP connection. */
+/** One connection, or what of UDP is taken for one. */
 export interface TrackedConnection {
+  readonly protocol: "tcp" | "udp" | "other";
   /** As its first packet was sent. */
   readonly original: Tuple;
   /** As its answers are sent: the source differs from the original destination where that was translated. */
@@ -74,6 +76,24 @@ export function forgetConnections(
   return undefined;
 }
 
+/**
+ * Where a UDP packet was going before its destination was translated: SO_ORIGINAL_DST answers for TCP only, and IP_RECVORIGDSTADDR with what the
+ * translation made of it. One question of about 20 µs, however crowded the table.
+ * @param answer how a reply to it is sent: from our own socket's address, to the sender's.
+ * @returns undefined where the kernel tracks no such packet. EPERM: the thread has no CAP_NET_ADMIN there.
+ */
+export function originalUdpDestination(netns: number | undefined, answer: Tuple): Endpoint | LinuxError | undefined {
+  const tuple = udpTuple(answer);
+  if (tuple === undefined) return undefined;
+  const family = answer.source.address.includes(":") ? AF_INET6 : AF_INET;
+  const answers = exchange(netns, message(IPCTNL_MSG_CT_GET, NLM_F_REQUEST, family, [nested(CTA_TUPLE_REPLY, tuple)]));
+  if (answers instanceof LinuxError) return answers;
+  const [first] = answers;
+  if (first?.type !== NLMSG_ERROR) return first && readConnection(first)?.original.destination;
+  const refused = verdictError("conntrack get", verdictOf(first), "");
+  return refused.errno === "ENOENT" ? undefined : refused;
+}
+
 interface Entry {
   readonly answer: Answer;
   readonly connection: TrackedConnection;
@@ -105,6 +125,24 @@ function dump(netns: number | undefined, { mark, destinationTranslated }: Connec
   });
 }
 
+function udpTuple({ source, destination }: Tuple): Uint8Array[] | undefined {
+  const [from, to] = [parseIp(source.address), parseIp(destination.address)];
+  if (from === undefined || to === undefined || from.length !== to.length) return undefined;
+  const [fromType, toType] = from.length === 4 ? [CTA_IP_V4_SRC, CTA_IP_V4_DST] : [CTA_IP_V6_SRC, CTA_IP_V6_DST];
+  return [
+    nested(CTA_TUPLE_IP, [attribute(fromType, from), attribute(toType, to)]),
+    nested(CTA_TUPLE_PROTO, [
+      attribute(CTA_PROTO_NUM, Uint8Array.of(IPPROTO_UDP)),
+      attribute(CTA_PROTO_SRC_PORT, portBytes(source.port)),
+      attribute(CTA_PROTO_DST_PORT, portBytes(destination.port)),
+    ]),
+  ];
+}
+
+function portBytes(port: number): Uint8Array {
+  return Uint8Array.of(port >> 8, port & 0xff);
+}
+
 /** Names an entry by what the kernel said of it; the id keeps its successor from being meant. */
 function deletion({ payload }: Answer): Uint8Array {
   const found = parseAttributes(payload.subarray(NFGENMSG));
@@ -127,7 +165,18 @@ function readConnection({ payload }: Answer): TrackedConnection | undefined {
   const original = readTuple(found.get(CTA_TUPLE_ORIG));
   const reply = readTuple(found.get(CTA_TUPLE_REPLY));
   if (original === undefined || reply === undefined) return undefined;
-  return { original, reply, mark: found.get(CTA_MARK)?.readUInt32BE(0) ?? 0 };
+  return {
+    protocol: readProtocol(found.get(CTA_TUPLE_ORIG)),
+    original,
+    reply,
+    mark: found.get(CTA_MARK)?.readUInt32BE(0) ?? 0,
+  };
+}
+
+function readProtocol(tuple: Buffer | undefined): TrackedConnection["protocol"] {
+  const parts = parseAttributes(parseAttributes(tuple ?? new Uint8Array()).get(CTA_TUPLE_PROTO) ?? new Uint8Array());
+  const number = parts.get(CTA_PROTO_NUM)?.[0];
+  return number === IPPROTO_TCP ? "tcp" : number === IPPROTO_UDP ? "udp" : "other";
 }
 
 function readTuple(bytes: Buffer | undefined): Tuple | undefined {
@@ -169,5 +218,8 @@ const CTA_IP_V4_SRC = 1;
 const CTA_IP_V4_DST = 2;
 const CTA_IP_V6_SRC = 3;
 const CTA_IP_V6_DST = 4;
+const CTA_PROTO_NUM = 1;
 const CTA_PROTO_SRC_PORT = 2;
 const CTA_PROTO_DST_PORT = 3;
+const IPPROTO_TCP = 6;
+const IPPROTO_UDP = 17;

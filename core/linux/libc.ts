@@ -40,6 +40,11 @@ export const libc = {
     "void *",
     "void *",
   ]),
+  getpeername: declare<(fd: number, address: Bytes, length: Bytes) => number>("getpeername", "int", [
+    "int",
+    "void *",
+    "void *",
+  ]),
   send: declare<(fd: number, bytes: Bytes, length: number, flags: number) => number>("send", "long", [
     "int",
     "void *",

@@ -5,7 +5,10 @@ import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { AF_INET, libc, SOCK_STREAM } from "./libc.ts";
 import { inspectListener, isSocketIn, markSocket } from "./listening-socket.ts";
 import { createNetworkNamespace, ownNamespace } from "./namespace.ts";
+import { setUp } from "./netlink/links.ts";
+import { encodeSocketAddress } from "./socket-address.ts";
 import { closeDescriptor, listenTcp, type ListenOptions } from "./sockets.ts";
+import { bindUdp } from "./udp-sockets.ts";
 
 const skip = enterNamespaces() ?? false;
 
@@ -19,10 +22,26 @@ test("a listening TCP socket tells its port, its transparency and its maker, in 
   for (const address of ["::", "0.0.0.0"]) {
     for (const transparent of [true, false]) {
       const fd = listening({ address, port: 15_008, transparent });
-      assert.deepEqual(inspectListener(fd), { port: 15_008, transparent, owner: process.getuid?.() });
+      const owner = process.getuid?.();
+      const expected = { protocol: "tcp", address: undefined, port: 15_008, transparent, owner };
+      assert.deepEqual(inspectListener(fd), expected);
       assert.equal(markSocket(fd, 1337), undefined);
       closeDescriptor(fd);
     }
+  }
+});
+
+test("a bound UDP socket tells its address and port, a connected one is nobody's to serve", { skip }, async () => {
+  await setUp("lo");
+  for (const address of ["127.0.0.1", "::1"]) {
+    const fd = bindUdp({ address, port: 15_053 });
+    assert.ok(typeof fd === "number");
+    const expected = { protocol: "udp", address, port: 15_053, transparent: false, owner: process.getuid?.() };
+    assert.deepEqual(inspectListener(fd), expected);
+    const somewhere = encodeSocketAddress(address, 9) ?? new Uint8Array();
+    assert.equal(libc.connect(fd, somewhere, somewhere.length), 0);
+    assert.equal(inspectListener(fd), undefined);
+    closeDescriptor(fd);
   }
 });
 

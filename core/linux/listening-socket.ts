@@ -3,10 +3,14 @@ import { closeSync, fstatSync } from "node:fs";
 import type { LinuxError } from "./errno.ts";
 import { AF_INET, AF_INET6, libc, SOCK_CLOEXEC, SOCK_STREAM, SOL_IP, SOL_IPV6, SOL_SOCKET } from "./libc.ts";
 import { inNamespace, namespaceIdentity } from "./namespace.ts";
+import { decodeSocketAddress, SOCKADDR_IN6 } from "./socket-address.ts";
 import { setOption } from "./sockets.ts";
 
-/** A TCP socket that listens. */
+/** A TCP socket that listens, or a UDP socket that is bound. */
 export interface ListeningSocket {
+  readonly protocol: "tcp" | "udp";
+  /** Canonical text; undefined for every address. */
+  readonly address: string | undefined;
   readonly port: number;
   /** It has IP_TRANSPARENT. */
   readonly transparent: boolean;
@@ -14,17 +18,30 @@ export interface ListeningSocket {
   readonly owner: number;
 }
 
-/** @returns undefined for anything but a listening TCP socket, what is no socket and no descriptor included. */
+/** @returns undefined for anything else: a connected socket, what is no socket and no descriptor included. */
 export function inspectListener(fd: number): ListeningSocket | undefined {
   const family = option(fd, SOL_SOCKET, SO_DOMAIN);
   const ipv6 = family === AF_INET6;
   if (!ipv6 && family !== AF_INET) return undefined;
-  if (option(fd, SOL_SOCKET, SO_PROTOCOL) !== IPPROTO_TCP || option(fd, SOL_SOCKET, SO_ACCEPTCONN) !== 1)
-    return undefined;
-  const address = Buffer.alloc(SOCKADDR_IN6);
-  if (libc.getsockname(fd, address, Int32Array.of(address.length)) !== 0) return undefined;
+  const protocol = protocols.get(option(fd, SOL_SOCKET, SO_PROTOCOL));
+  if (protocol === undefined || (protocol === "tcp" && option(fd, SOL_SOCKET, SO_ACCEPTCONN) !== 1)) return undefined;
+  const own = Buffer.alloc(SOCKADDR_IN6);
+  if (libc.getsockname(fd, own, Int32Array.of(own.length)) !== 0) return undefined;
+  const { address, port } = decodeSocketAddress(own) ?? { address: "", port: 0 };
+  if (port === 0 || (protocol === "udp" && isConnected(fd))) return undefined;
   const transparent = ipv6 ? option(fd, SOL_IPV6, IPV6_TRANSPARENT) : option(fd, SOL_IP, IP_TRANSPARENT);
-  return { port: address.readUInt16BE(2), transparent: transparent === 1, owner: fstatSync(fd).uid };
+  return {
+    protocol,
+    address: address === "::" || address === "0.0.0.0" ? undefined : address,
+    port,
+    transparent: transparent === 1,
+    owner: fstatSync(fd).uid,
+  };
+}
+
+/** Nobody but its peer could reach it. */
+function isConnected(fd: number): boolean {
+  return libc.getpeername(fd, Buffer.alloc(SOCKADDR_IN6), Int32Array.of(SOCKADDR_IN6)) === 0;
 }
 
 /** Whether a socket belongs to the network namespace behind another descriptor. Nothing that can't be told is true. */
@@ -63,8 +80,10 @@ function option(fd: number, level: number, name: number): number | undefined {
   return libc.getsockopt(fd, level, name, value, Int32Array.of(4)) === 0 ? value[0] : undefined;
 }
 
-const SOCKADDR_IN6 = 28;
-const IPPROTO_TCP = 6;
+const protocols: ReadonlyMap<number | undefined, ListeningSocket["protocol"]> = new Map([
+  [6, "tcp"],
+  [17, "udp"],
+]);
 
 // asm-generic/socket.h, linux/in.h, linux/in6.h, linux/sockios.h
 const SO_ACCEPTCONN = 30;
