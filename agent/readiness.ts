@@ -1,5 +1,6 @@
 /** Readiness as named gates, each with the reason why it is still closed (agent-wire 9.4). */
 import type { Gate } from "./worker-messages.ts";
+import type { ZdsPhase } from "./zds-client.ts";
 
 export type GateName = "state manager" | "proxy" | "workload proxy manager";
 
@@ -23,6 +24,15 @@ export class Readiness {
     if (this.#pending.get(gate) === reason) return;
     this.#pending.set(gate, reason);
     this.#onChange();
+  }
+
+  /** The gate of the pods: open while the node daemon is there, has named them all, and each of them is served. */
+  podsAre(zds: ZdsPhase, pending: readonly string[]): void {
+    const gate = "workload proxy manager";
+    if (zds === "disconnected") this.close(gate, "not connected to the node daemon");
+    else if (zds === "snapshot") this.close(gate, "the node daemon is still naming pods");
+    else if (pending.length > 0) this.close(gate, `not served: ${pending.join(" ")}`);
+    else this.open(gate);
   }
 
   get gates(): Gate[] {

@@ -68,7 +68,7 @@ let nonce = 0;
 
 function responseOf(bytes: number): DeltaDiscoveryResponse {
   nonce += 1;
-  const resource = { typeUrl, value: new Uint8Array(bytes) };
+  const resource = { typeUrl, value: Buffer.alloc(bytes) };
   const resources = [{ name: `a${nonce}`, version: "1", aliases: [], ttl: undefined, resource }];
   return { typeUrl, nonce: String(nonce), resources, removedResources: [], systemVersionInfo: "" };
 }
