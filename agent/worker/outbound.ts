@@ -19,7 +19,7 @@ import { Attempts, attemptWithinMs } from "./attempts.ts";
 import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
-import { decideByName } from "./decide-by-name.ts";
+import { decideAgain, isWorthAnother } from "./decide-again.ts";
 import type { ServedPod } from "./pod.ts";
 import { localOf, peerOf } from "./socket-ends.ts";
 import { tunnelFailure, type Failure } from "./socket-errors.ts";
@@ -79,7 +79,7 @@ class Outbound {
     let attempts: Attempts | undefined;
     for (;;) {
       const first = this.#decide(source, target, attempts?.exclude);
-      const decision = isUnresolved(first) ? await this.#decideByName(source, target, attempts?.exclude) : first;
+      const decision = isWorthAnother(first) ? await this.#decideAgain(source, target, attempts?.exclude) : first;
       const leftMs = Math.max(1_000, settings.connectDeadlineMs - (clock.nowMs() - sinceMs));
       const problem = await this.#follow(decision, source, attemptWithinMs(decision, leftMs));
       if (problem === undefined) return undefined;
@@ -104,8 +104,8 @@ class Outbound {
     return decideOutbound(mesh.state, { source, target, network, random, resolved, ...(exclude && { exclude }) });
   }
 
-  #decideByName(source: MeshWorkload, target: Endpoint, exclude?: ReadonlySet<string>): Promise<OutboundDecision> {
-    return decideByName(this.#context.resolver, exclude, (without, resolved) =>
+  #decideAgain(source: MeshWorkload, target: Endpoint, exclude?: ReadonlySet<string>): Promise<OutboundDecision> {
+    return decideAgain(this.#context.resolver, exclude, (without, resolved) =>
       this.#decide(source, target, without, resolved),
     );
   }
@@ -114,7 +114,7 @@ class Outbound {
     const { facts } = this.#connection;
     switch (decision.kind) {
       case "refuse":
-        return failure(decision.reason, decision.unresolved?.hostname);
+        return failure(decision.reason, decision.hostname);
       case "passthrough":
         return this.#connectPlain(decision.target, withinMs);
       case "direct":
@@ -209,11 +209,6 @@ class Outbound {
       tunnel.open(headers, opener, withinMs);
     });
   }
-}
-
-/** Refused for want of a name's address, which can be asked for. */
-function isUnresolved(decision: OutboundDecision): boolean {
-  return decision.kind === "refuse" && decision.unresolved !== undefined;
 }
 
 /** Certainly not looked at by the peer, or lost with a tunnel that had served before. */

@@ -12,7 +12,7 @@ export class AddressIndex {
     for (const address of new Set(workload.addresses)) {
       const sharing = addresses.get(address);
       if (sharing === undefined) addresses.set(address, [workload]);
-      else insertByPreference(sharing, workload);
+      else sharing.splice(placeOf(workload, sharing), 0, workload);
     }
   }
 
@@ -21,9 +21,9 @@ export class AddressIndex {
     if (workload.hostNetwork || addresses === undefined) return;
     for (const address of workload.addresses) {
       const sharing = addresses.get(address);
-      const at = sharing?.findIndex((other) => other.uid === workload.uid) ?? -1;
-      if (sharing === undefined || at < 0) continue;
-      sharing.splice(at, 1);
+      if (sharing === undefined) continue;
+      const at = placeOf(workload, sharing);
+      if (sharing[at]?.uid === workload.uid) sharing.splice(at, 1);
       if (sharing.length === 0) addresses.delete(address);
     }
     if (addresses.size === 0) this.#networks.delete(workload.network);
@@ -34,9 +34,16 @@ export class AddressIndex {
   }
 }
 
-function insertByPreference(sharing: MeshWorkload[], workload: MeshWorkload): void {
-  const at = sharing.findIndex((other) => isPreferred(workload, other));
-  sharing.splice(at < 0 ? sharing.length : at, 0, workload);
+/** The first place whose workload is not preferred to this one: an outside proxy's address may stand for thousands. */
+function placeOf(workload: MeshWorkload, sharing: readonly MeshWorkload[]): number {
+  let [from, to] = [0, sharing.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    const other = sharing[middle];
+    if (other !== undefined && isPreferred(other, workload)) from = middle + 1;
+    else to = middle;
+  }
+  return from;
 }
 
 /** Captured pods first, then pods, then what else takes HBONE; among equals the smaller uid, so that the order of arrival decides nothing. */

@@ -19,8 +19,8 @@ export type AddressChoice =
   | {
       readonly kind: "none";
       readonly reason: Extract<CloseCode, "NO_USABLE_ADDRESS" | "HOSTNAME_UNRESOLVED">;
-      /** The name that would have to be resolved, and the uid of who has it. */
-      readonly unresolved?: { readonly hostname: string; readonly uid: string };
+      /** The name that would have to be resolved, if one would do. */
+      readonly about: { readonly hostname?: string };
     };
 
 /**
@@ -45,8 +45,8 @@ export function chooseAddress(
   }
   trace.push({ code: "address-missing", workload: workload.uid, hostname });
   return known.length === 0 && isNameOnly
-    ? { kind: "none", reason: "HOSTNAME_UNRESOLVED", unresolved: { hostname, uid: workload.uid } }
-    : { kind: "none", reason: "NO_USABLE_ADDRESS" };
+    ? { kind: "none", reason: "HOSTNAME_UNRESOLVED", about: { hostname } }
+    : { kind: "none", reason: "NO_USABLE_ADDRESS", about: {} };
 }
 
 function resolvedAddresses(hostname: string, facts: AddressFacts): readonly string[] {

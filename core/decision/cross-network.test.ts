@@ -39,6 +39,7 @@ describe("a service whose endpoint is on another network", () => {
     for (const subjectAltNames of [[], ["cart.example"]]) {
       const decision = decide({ services: [{ ...cart, subjectAltNames }], workloads: [remote, gatewayPod] });
       assert.equal(reasonOf(decision), "NO_REMOTE_IDENTITY");
+      assert.equal(decision.kind === "refuse" && decision.endpoint, remote.uid, "another endpoint may do better");
       assert.ok(decision.trace.some((step) => step.code === "remote-identity-missing" && step.service === cart.key));
     }
   });
@@ -134,7 +135,7 @@ describe("a network gateway", () => {
     const update = { services: [cart], workloads: [via({ destination, port: 15_008 }), named] };
     const asked = decide(update);
     assert.ok(asked.kind === "refuse" && asked.reason === "HOSTNAME_UNRESOLVED");
-    assert.deepEqual(asked.unresolved, { hostname: "ew.example", uid: named.uid });
+    assert.deepEqual([asked.hostname, asked.endpoint], ["ew.example", named.uid]);
     assert.equal(routed(update, { resolved: () => ["198.51.100.1"] }).tunnel.address, "198.51.100.1");
   });
 

@@ -120,6 +120,23 @@ describe("among 10,000 endpoints of a service", () => {
   });
 });
 
+test("F-056 among 10,000 workloads of one address, one more costs a look at a few, and so does its end", () => {
+  const reads = { count: 0 };
+  const state = new MeshState();
+  const entry = (at: number): MeshWorkload => ({
+    ...pod(`n/w${at}`, "192.0.2.1", { tunnel: at % 2 === 0 ? "tcp" : "hbone" }),
+    uid: `Kubernetes/networking.istio.io/WorkloadEntry/n/w${at}`,
+  });
+  state.apply({ workloads: Array.from({ length: many }, (_, at) => counted(entry(at), reads)) });
+  reads.count = 0;
+  const captured = pod("n/captured", "192.0.2.1");
+  state.apply({ workloads: [captured] });
+  assert.equal(state.workloadByAddress("", "192.0.2.1")?.name, "captured");
+  state.apply({ removed: { addresses: [captured.uid] } });
+  assert.equal(state.workloadByAddress("", "192.0.2.1")?.name, "w1");
+  assert.ok(reads.count <= 150, `${reads.count} reads of workloads`);
+});
+
 function named(at: number, more: Partial<MeshService>): MeshService {
   return service(`n${at}/s`, "", [port(80, 8080)], more);
 }

@@ -332,7 +332,7 @@ describe("addresses of the chosen endpoint", () => {
     });
     assert.deepEqual(summary(decision), { authority: undefined, to: "192.0.2.7 8080", identities: undefined });
     const asked = decide({ services: [cart], workloads: [named] }, atCart);
-    assert.deepEqual(asked.kind === "refuse" && asked.unresolved, { hostname: "db.example", uid: named.uid });
+    assert.deepEqual(asked.kind === "refuse" && [asked.hostname, asked.endpoint], ["db.example", named.uid]);
   });
 
   test("F-046 come from the hostname by chance among those of one family", () => {

@@ -45,8 +45,10 @@ export type OutboundDecision =
   | {
       readonly kind: "refuse";
       readonly reason: OutboundRefusal;
-      /** With HOSTNAME_UNRESOLVED: the name to resolve before asking again, and the uid of who has it. */
-      readonly unresolved?: { readonly hostname: string; readonly uid: string };
+      /** Uid of whom chance chose and no way leads to: ask again without it. Absent where nobody else would do either. */
+      readonly endpoint?: string;
+      /** With HOSTNAME_UNRESOLVED: the name to resolve before asking again. */
+      readonly hostname?: string;
       readonly trace: readonly TraceStep[];
     };
 
@@ -256,17 +258,18 @@ function routeThroughGateway(
   const { network, networkGateway } = workload;
   const reference = networkGateway ? describeGateway(networkGateway) : "";
   trace.push({ code: "other-network", workload: workload.uid, network, gateway: reference });
-  if (networkGateway === undefined) return refuse("NO_NETWORK_GATEWAY", trace);
+  const endpoint = workload.uid;
+  if (networkGateway === undefined) return refuse("NO_NETWORK_GATEWAY", trace, { endpoint });
   const gateway = chooseGateway(state, networkGateway, "service", facts, trace);
   if (gateway.kind !== "gateway") {
     trace.push({ code: "gateway-unresolved", network, reference });
-    return refuse(gateway.kind === "unknown" ? "NO_NETWORK_GATEWAY" : "NO_HEALTHY_GATEWAY", trace);
+    return refuse(gateway.kind === "unknown" ? "NO_NETWORK_GATEWAY" : "NO_HEALTHY_GATEWAY", trace, { endpoint });
   }
   trace.push({ code: "gateway-chosen", network, reference, workload: gateway.workload.uid });
   const innerIdentities = service ? serviceIdentities(service, trace) : [];
   if (innerIdentities.length === 0) {
     trace.push({ code: "remote-identity-missing", service: service?.key ?? "" });
-    return refuse("NO_REMOTE_IDENTITY", trace);
+    return refuse("NO_REMOTE_IDENTITY", trace, { endpoint });
   }
   const tunnel = tunnelTo(gateway, facts, trace);
   if ("kind" in tunnel) return tunnel;
@@ -294,14 +297,16 @@ function tunnelTo(
 ): Endpoint | Refused {
   const wanted = namedAddress ?? facts.target.address;
   const chosen = chooseAddress(workload, service, { ...facts, wanted }, trace);
-  if (chosen.kind === "none") return refuse(chosen.reason, trace, chosen.unresolved);
+  if (chosen.kind === "none") return refuse(chosen.reason, trace, { ...chosen.about, endpoint: workload.uid });
   return { address: chosen.address, port };
 }
 
 function routeDirect(upstream: Upstream, facts: OutboundFacts, trace: TraceStep[]): OutboundDecision {
   const { workload, service, port } = upstream;
   const chosen = chooseAddress(workload, service, { ...facts, wanted: facts.target.address }, trace);
-  if (chosen.kind === "none") return refuse(chosen.reason, trace, chosen.unresolved);
+  if (chosen.kind === "none") {
+    return refuse(chosen.reason, trace, { ...chosen.about, ...(service && { endpoint: workload.uid }) });
+  }
   const target = { address: chosen.address, port };
   const about = { workload, ...(service && { service }), target, trace };
   if (workload.tunnel === "tcp") return { kind: "direct", ...about };
@@ -317,7 +322,11 @@ function routeDirect(upstream: Upstream, facts: OutboundFacts, trace: TraceStep[
 
 type Refused = OutboundDecision & { readonly kind: "refuse" };
 
-function refuse(reason: OutboundRefusal, trace: TraceStep[], unresolved?: Refused["unresolved"]): Refused {
+function refuse(
+  reason: OutboundRefusal,
+  trace: TraceStep[],
+  about: Pick<Refused, "endpoint" | "hostname"> = {},
+): Refused {
   trace.push({ code: "refused", reason });
-  return { kind: "refuse", reason, ...(unresolved && { unresolved }), trace };
+  return { kind: "refuse", reason, ...about, trace };
 }

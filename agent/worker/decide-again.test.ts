@@ -5,6 +5,8 @@ import { backs, pod, port, service } from "../../test/support/mesh.ts";
 import { NameServer } from "../../test/support/name-server.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { systemClock } from "../../core/base/clock.ts";
+import type { OutboundDecision } from "../../core/decision/route.ts";
+import { decideAgain } from "./decide-again.ts";
 import { dnsLookup, HostResolver } from "./resolver.ts";
 
 const skip = enterNamespaces() ?? false;
@@ -29,9 +31,10 @@ before(async () => {
     pod(path, "", { hostname, tunnel: "tcp", services: backs(...of) });
   const db = service("default/db", "10.96.0.1", [port(80, app.port)]);
   const gone = service("default/gone", "10.96.0.2", [port(80, app.port)]);
+  const abroad = service("default/abroad", "10.96.0.4", [port(80, app.port)]);
   const mixed = service("default/mixed", "10.96.0.3", [port(80, app.port)]);
   mesh.apply({
-    services: [db, gone, mixed],
+    services: [db, gone, mixed, abroad],
     workloads: [
       pod("default/alice", "10.99.0.2"),
       named("default/db", "db.example", [db]),
@@ -39,6 +42,9 @@ before(async () => {
       named("default/mixed-0", "gone.example", [mixed]),
       named("default/mixed-1", "lost.example", [mixed]),
       named("default/mixed-2", "db.example", [mixed]),
+      named("default/abroad-0", "db.example", [abroad]),
+      // On another network, and no way there.
+      pod("default/abroad-1", "10.99.0.77", { network: "west", services: backs([abroad]) }),
     ],
   });
   names.entries.set("db.example", { addresses: ["10.99.0.3", "2001:db8::7"], ttl: 60 });
@@ -78,6 +84,41 @@ test("F-046 an endpoint whose name has no address is passed over for one that ha
     socket.end("x");
     assert.equal(await textOf(socket), "x");
   }
+});
+
+test(
+  "F-042 an endpoint on a network that no gateway leads to is passed over for one of this network",
+  { skip },
+  async () => {
+    for (let attempt = 0; attempt < 12; attempt++) {
+      const socket = client.connectOut({ address: "10.96.0.4", port: 80 });
+      socket.end("x");
+      assert.equal(await textOf(socket), "x");
+    }
+  },
+);
+
+test("F-046 whoever is passed over, the first refusal stands where nobody is left", async () => {
+  const refusal = (endpoint: string, hostname?: string): OutboundDecision => ({
+    kind: "refuse",
+    reason: hostname === undefined ? "NO_NETWORK_GATEWAY" : "HOSTNAME_UNRESOLVED",
+    endpoint,
+    ...(hostname !== undefined && { hostname }),
+    trace: [],
+  });
+  const none: OutboundDecision = { kind: "refuse", reason: "NO_HEALTHY_UPSTREAM", trace: [] };
+  const asked: string[][] = [];
+  const resolver = { known: () => undefined, resolve: () => Promise.resolve([]) };
+  const decision = await decideAgain(resolver, new Set(["before"]), (exclude) => {
+    asked.push([...exclude]);
+    if (!exclude.has("a")) return refusal("a", "a.example");
+    return exclude.has("b") ? none : refusal("b");
+  });
+  assert.equal(decision.kind === "refuse" && decision.reason, "HOSTNAME_UNRESOLVED");
+  assert.deepEqual(asked, [["before"], ["before"], ["before", "a"], ["before", "a", "b"]]);
+  // One that stays however often it is passed over does not keep the connection.
+  const stubborn = await decideAgain(resolver, undefined, () => refusal("a"));
+  assert.equal(stubborn.kind === "refuse" && stubborn.reason, "NO_NETWORK_GATEWAY");
 });
 
 function textOf(socket: ReturnType<LoopbackPod["connectOut"]>): Promise<string> {
