@@ -31,12 +31,18 @@ export function arbitraryDocument(): fc.Arbitrary<Document> {
       "istio.io/use-waypoint": fc.constantFrom("x", "y", "none"),
       "istio.io/use-waypoint-namespace": fc.constantFrom("shop", "vault"),
     }),
+    fc.record({
+      app: fc.constant("a"),
+      "istio.io/use-waypoint": fc.constantFrom("x", "y"),
+      "istio.io/use-waypoint-canary": fc.constantFrom("x", "y"),
+    }),
     fc.record({ app: fc.constant("a"), "gateway.networking.k8s.io/gateway-name": name }),
   );
   const annotations = fc.constantFrom<Record<string, string>>(
     {},
     { "ambient.istio.io/redirection": "enabled" },
     { "networking.istio.io/traffic-distribution": "PreferClose" },
+    { "istio.io/use-waypoint-canary-weight": "30", "istio.io/for-service-account": "x" },
   );
   const network = fc.constantFrom("", "west");
   const uid = fc.constantFrom(...uids.map((one) => one.replace("-Pod", "")));
@@ -46,12 +52,14 @@ export function arbitraryDocument(): fc.Arbitrary<Document> {
   const specs: [apiVersion: string, kind: string, body: fc.Arbitrary<object>][] = [
     ["v1", "Namespace", fc.constant({})],
     ["v1", "Node", fc.constant({})],
+    ["v1", "ServiceAccount", fc.constant({})],
     [
       "v1",
       "Pod",
       fc.record({
         spec: fc.record({
           nodeName: name,
+          serviceAccountName: name,
           hostNetwork: fc.boolean(),
           containers: fc.constantFrom([], [{ name: "c", ports: [{ name: "web", containerPort: 8080 }] }]),
         }),
