@@ -22,6 +22,11 @@ export class Relay implements EndListener {
   readonly #owner: RelayOwner;
   #outcome: RelayOutcome | undefined;
   #open = 2;
+  /** Who has said that it sends no more. */
+  #firstEnded = false;
+  #secondEnded = false;
+  /** It ended in order and reads no more. */
+  #deaf: { readonly end: ByteEnd; readonly cause: ResetCause } | undefined;
   /** Bytes handed from the first end to the second, and back. */
   forward = 0;
   backward = 0;
@@ -53,6 +58,7 @@ export class Relay implements EndListener {
   }
 
   data(from: ByteEnd, chunk: Uint8Array): void {
+    if (this.#deaf !== undefined) return this.#unheard(from);
     if (from === this.#first) this.forward += chunk.length;
     else this.backward += chunk.length;
     if (!this.#opposite(from).write(chunk)) from.pause(pauseReasons.full);
@@ -63,11 +69,25 @@ export class Relay implements EndListener {
   }
 
   ended(from: ByteEnd): void {
+    if (from === this.#first) this.#firstEnded = true;
+    else this.#secondEnded = true;
     this.#opposite(from).end();
   }
 
+  /**
+   * After an end, RST_STREAM(NO_ERROR) means that all was said and nothing more is wanted (RFC 9113 8.1; Envoy's CONNECT ends so when
+   * its application closes). As with a closed TCP socket, what was said still arrives, and only who goes on talking is reset.
+   */
   reset(from: ByteEnd, cause: ResetCause): void {
-    this.#outcome ??= { kind: "reset", by: from === this.#first ? "first" : "second", cause };
+    if (cause.kind === "stream" && cause.code === noError && this.#hasEnded(from) && this.#outcome === undefined) {
+      this.#deaf = { end: from, cause };
+      // It said that it had no more, and not all of that can have arrived.
+      if (this.#hasEnded(this.#opposite(from))) this.#outcome = this.#resetBy(from, cause);
+      // It may wait for room: now it is heard, and told.
+      else this.#opposite(from).resume(pauseReasons.full);
+      return;
+    }
+    this.#outcome ??= this.#resetBy(from, cause);
     this.#opposite(from).reset();
   }
 
@@ -76,7 +96,25 @@ export class Relay implements EndListener {
     if (this.#open === 0) this.#owner.relayEnded(this.#outcome ?? { kind: "orderly" });
   }
 
+  /** Bytes for somebody who reads no more. */
+  #unheard(from: ByteEnd): void {
+    if (this.#deaf === undefined || from === this.#deaf.end) return;
+    this.#outcome ??= this.#resetBy(this.#deaf.end, this.#deaf.cause);
+    from.reset();
+  }
+
+  #resetBy(end: ByteEnd, cause: ResetCause): RelayOutcome {
+    return { kind: "reset", by: end === this.#first ? "first" : "second", cause };
+  }
+
+  #hasEnded(end: ByteEnd): boolean {
+    return end === this.#first ? this.#firstEnded : this.#secondEnded;
+  }
+
   #opposite(end: ByteEnd): ByteEnd {
     return end === this.#first ? this.#second : this.#first;
   }
 }
+
+/** Of HTTP/2 (RFC 9113 7). */
+const noError = 0;

@@ -23,7 +23,7 @@ export class OwnStream implements TunnelStream, StreamListener {
   #pauses: number = pauseReasons.unjoined;
   /** `ending`: the peer's end has come, and stands behind what is held. */
   #reading: "open" | "ending" | "ended" | "cut";
-  /** Why it was cut while nobody was there to be told. */
+  /** Why it was cut while nobody was there to be told, or what came before was not read yet. */
   #untold: ResetCause | undefined;
   #isGone = false;
   #saidClosed = false;
@@ -136,6 +136,12 @@ export class OwnStream implements TunnelStream, StreamListener {
 
   /** @internal StreamListener. */
   cut(_stream: H2Stream, end: StreamEnd): void {
+    // All was said before: it is not lost with what the peer doesn't want any more (RFC 9113 8.1).
+    if (this.#reading === "ending" && end.by === "peer" && end.errorCode === errorCodes.NO_ERROR) {
+      this.#unsent.length = 0;
+      this.#untold = causeOf(end);
+      return;
+    }
     this.#drop();
     this.#reading = "cut";
     if (this.listener === nobody) this.#untold = causeOf(end);
@@ -197,11 +203,14 @@ export class OwnStream implements TunnelStream, StreamListener {
     if (this.#reading === "ending") {
       this.#reading = "ended";
       this.listener.ended(this);
+      this.#tellUntold();
     }
     if (this.#isGone) this.#sayClosed();
   }
 
   #tellUntold(): void {
+    // In its turn.
+    if (this.#reading === "ending") return;
     const cause = this.#untold;
     this.#untold = undefined;
     if (cause !== undefined) this.listener.reset(this, cause);
