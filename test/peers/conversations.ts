@@ -9,6 +9,8 @@ export class Heard {
   readonly socket: Socket;
   /** `ADDRESS:PORT` of the other end. */
   readonly peer: string;
+  /** `ADDRESS:PORT` of this end. */
+  local = "";
   bytes = 0;
   text = "";
   /** `reset`: an error, whichever came first. */
@@ -19,6 +21,9 @@ export class Heard {
   constructor(socket: Socket) {
     this.socket = socket;
     this.peer = `${socket.remoteAddress}:${socket.remotePort}`;
+    const told = (): void => void (this.local = `${socket.localAddress}:${socket.localPort}`);
+    if (socket.connecting) socket.once("connect", told);
+    else told();
     socket.on("data", (chunk) => {
       this.bytes += chunk.length;
       this.#hash.update(chunk);
@@ -40,7 +45,8 @@ export class Heard {
 
   becomes(state: "ended" | "reset"): Promise<unknown> {
     return until(`the connection is ${state}`, 10_000, () => {
-      if (this.state !== "open" && this.state !== state) throw new Error(`it is ${this.state}`);
+      // An end may be followed by a reset, and not the other way round.
+      if (this.state === "reset" && state === "ended") throw new Error(`${this.errno} instead`);
       return this.state === state;
     });
   }

@@ -85,6 +85,8 @@ export function terminatingServer(options: {
     stat_prefix: "hbone",
     codec_type: "HTTP2",
     stream_idle_timeout: "0s",
+    // Between its two GOAWAYs.
+    drain_timeout: "0.1s",
     upgrade_configs: [{ upgrade_type: "CONNECT" }],
     http2_protocol_options: {
       allow_connect: true,

@@ -1,11 +1,17 @@
 /** Two halves of HBONE on loopback in one process: a server that hands its streams to the test, and tunnels to it. */
 import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
+import type { EngineName } from "../../agent/tunnel/engine.ts";
 import { openClientTunnel } from "../../agent/tunnel/hbone-client.ts";
 import { HboneServer, type IncomingStream } from "../../agent/tunnel/hbone-server.ts";
 import { secureContext, type TlsIdentity } from "../../agent/tunnel/tls.ts";
 import type { TunnelError } from "../../agent/tunnel/tunnel.ts";
-import { type ClientTunnel, type StreamOpener, type TunnelStream } from "../../agent/tunnel/tunnel.ts";
+import {
+  type ClientTunnel,
+  type StreamOpener,
+  type TunnelLimits,
+  type TunnelStream,
+} from "../../agent/tunnel/tunnel.ts";
 import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
 import { identityOf, testIdentity, testRoot } from "./identities.ts";
 
@@ -30,6 +36,8 @@ export async function startServer(options: {
   identity?: TlsIdentity | undefined;
   clock?: Clock;
   deadlineMs?: number;
+  engine?: EngineName;
+  limits?: TunnelLimits;
 }): Promise<TestServer> {
   const refusals: TunnelError[] = [];
   let accepted = 0;
@@ -37,6 +45,8 @@ export async function startServer(options: {
   const hbone = new HboneServer({
     clock: options.clock ?? systemClock,
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
+    engine: options.engine,
+    limits: options.limits,
     onStream: options.onStream ?? ((stream) => stream.refuse(503)),
     onRefused: (error) => refusals.push(error),
   });
