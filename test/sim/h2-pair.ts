@@ -26,6 +26,11 @@ export class SimEnd implements ConnectionOwner {
     this.connection.start();
   }
 
+  /** Nothing has ended it. */
+  get isWell(): boolean {
+    return this.error === undefined;
+  }
+
   write(bytes: Uint8Array): void {
     this.outbox.push(bytes);
   }

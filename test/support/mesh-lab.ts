@@ -54,6 +54,15 @@ export function useLab(manifests: readonly Manifest[], options: Omit<LabOptions,
   }
 }
 
+/** One line of test/e2e/apps/dns-client.ts. */
+export interface DnsReply {
+  /** Over UDP: which of the queries this answers. */
+  readonly at?: number;
+  /** The message, in hexadecimal. */
+  readonly reply?: string;
+  readonly error?: string;
+}
+
 export class TestLab {
   readonly handle: LabHandle;
 
@@ -74,6 +83,11 @@ export class TestLab {
     return this.#startApp("client", pod, argv);
   }
 
+  /** Starts test/e2e/apps/puppet.ts in a pod. */
+  startPuppet(pod: string, ...argv: (string | number)[]): Promise<RunningClient> {
+    return this.#startApp("puppet", pod, argv);
+  }
+
   /** Starts test/e2e/apps/control-client.ts in a pod, with the token of the pod's node; its input stays open. */
   startControlClient(pod: string, ...argv: (string | number)[]): Promise<RunningClient> {
     return this.#startApp("control-client", pod, argv);
@@ -86,6 +100,23 @@ export class TestLab {
     running.end();
     await running.ended;
     return answer;
+  }
+
+  /** Puts DNS messages to a server from a pod: test/e2e/apps/dns-client.ts. */
+  async askDns(
+    pod: string,
+    server: string,
+    protocol: "udp" | "tcp",
+    queries: readonly Uint8Array[],
+  ): Promise<DnsReply[]> {
+    const running = await this.#startApp("dns-client", pod, [
+      server,
+      protocol,
+      ...queries.map((one) => Buffer.from(one).toString("hex")),
+    ]);
+    running.end();
+    await running.ended;
+    return running.results as unknown as DnsReply[];
   }
 
   async #startApp(app: string, pod: string, argv: readonly (string | number)[]): Promise<RunningClient> {
