@@ -183,6 +183,7 @@ function routeByServiceWaypoint(
   service: MeshService,
   trace: TraceStep[],
 ): OutboundDecision | undefined {
+  if (!hasWaypoint(service)) return undefined;
   const own = waypointsOf(service).find((reference) => isMember(state, facts.source, reference));
   if (own) {
     trace.push({ code: "waypoint-is-source", of: service.key, reference: describeGateway(own) });
