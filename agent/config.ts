@@ -1,6 +1,7 @@
 /** The agent's settings, from the environment variables that the field's agents read (agent-wire 10.1). A bad value names itself and its fix. */
 import { TypedError } from "../core/base/errors.ts";
 import type { KeepAlive } from "../core/linux/sockets.ts";
+import { parseDnsConfig, type DnsConfig } from "./dns/config.ts";
 import { parseProxyConfig } from "./proxy-config.ts";
 import type { TerminationDeadlines } from "./departure.ts";
 import type { EngineName } from "./tunnel/engine.ts";
@@ -12,6 +13,8 @@ export interface AgentConfig {
   readonly network: string;
   readonly podName: string;
   readonly podNamespace: string;
+  /** Of the agent's own pod. */
+  readonly serviceAccount: string;
   readonly instanceIp: string;
   readonly xds: ControlSettings;
   readonly ca: ControlSettings;
@@ -34,6 +37,8 @@ export interface AgentConfig {
   /** Who speaks HTTP/2 in tunnels. */
   readonly engine: EngineName;
   readonly limits: TunnelLimits;
+  /** undefined: this agent answers no queries. */
+  readonly dns: DnsConfig | undefined;
   /** Whether an application behind a PROXY tunnel is connected to on loopback, else at its pod's address. */
   readonly localhostApplicationTunnel: boolean;
   /** Whether a workload whose record names a waypoint, and a service that asks for it, is reached through that waypoint only. */
@@ -81,6 +86,7 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
     network: read.text("NETWORK", ""),
     podName: read.text("POD_NAME", ""),
     podNamespace: read.text("POD_NAMESPACE", ""),
+    serviceAccount: read.text("SERVICE_ACCOUNT", ""),
     instanceIp: read.text("INSTANCE_IP", "1.1.1.1"),
     xds: control(read, env, "XDS"),
     ca: control(read, env, "CA"),
@@ -98,6 +104,7 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
     responseBaggage: read.flag("ENABLE_RESPONSE_BAGGAGE", true),
     engine: read.engine(),
     limits: tunnelSizes(read),
+    dns: dns(env, problems),
     localhostApplicationTunnel: read.flag("LOCALHOST_APP_TUNNEL", true),
     requireWaypoint: read.flag("AMBIENTD_REQUIRE_WAYPOINT", true),
     policyInfoLogging: read.flag("AUTHZ_POLICY_INFO_LOGGING", false),
@@ -112,6 +119,13 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
     );
   }
   return problems[0] ?? config;
+}
+
+function dns(env: Environment, problems: ConfigError[]): DnsConfig | undefined {
+  const config = parseDnsConfig(env, prefixed(env, "ISTIO_META_"));
+  if (config === undefined || !("fix" in config)) return config;
+  problems.push(bad(config.variable, config.value, config.fix));
+  return undefined;
 }
 
 /** Octets (agent-wire 2.3), and streams in one tunnel. */

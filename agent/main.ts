@@ -9,22 +9,27 @@ import { messageOf } from "../core/base/errors.ts";
 import { systemRandom } from "../core/base/random.ts";
 import { CertificateManager } from "../control/client/certificates/manager.ts";
 import { MeshCaProvider } from "../control/client/providers/mesh-ca.ts";
+import type { PodInfo } from "../core/protocol/zds/messages.ts";
+import { parseIdentity, SpiffeError } from "../core/protocol/spiffe/identity.ts";
 import { startXdsSession, type XdsSession } from "../control/client/xds-session.ts";
 import { configDump } from "./admin/config-dump.ts";
 import { Profiles } from "./admin/profiles.ts";
 import { AdminServer, type LogChange } from "./admin/server.ts";
 import { ConfigError, parseConfig, type AgentConfig } from "./config.ts";
 import { Departure } from "./departure.ts";
+import { dnsListenSettings, dnsWorkerSettings } from "./dns/config.ts";
 import { environmentProblem, protectMemory } from "./hardening.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
 import { AgentMetrics } from "./metrics/agent-metrics.ts";
+import { xdsCounts } from "./metrics/xds-counts.ts";
 import { Pods } from "./pods.ts";
+import { SelfProxy, selfUid } from "./self-proxy.ts";
 import { StoreClient } from "./listeners/store-client.ts";
 import { missingPrivilege } from "./privileges.ts";
 import { descriptorLimit, memoryLimit, shareOfMemory, watchDescriptors } from "./process-limits.ts";
 import { Readiness } from "./readiness.ts";
 import { Takeover } from "./takeover.ts";
-import type { FromWorker } from "./worker-messages.ts";
+import type { FromWorker, PodDelivery } from "./worker-messages.ts";
 import { Workers } from "./workers.ts";
 import { WorkloadCertificates } from "./workload-certificates.ts";
 import { xdsNode } from "./xds-node.ts";
@@ -73,6 +78,8 @@ class Agent {
   readonly #readiness: Readiness;
   readonly #admin: AdminServer;
   readonly #metrics: AgentMetrics;
+  /** Undefined where the agent does not know which pod it is. */
+  readonly #self: SelfProxy | undefined;
   readonly #profiles = new Profiles(systemClock, (worker, message) => this.#workers.tell(worker, message));
   /** Undefined under a node daemon that keeps no sockets. */
   readonly #store: StoreClient | undefined;
@@ -99,7 +106,7 @@ class Agent {
     const share = shareOfMemory(memoryLimit(), config.workers);
     this.#workers = new Workers({
       count: config.workers,
-      heapMb: share.heapMb,
+      heapMb: share.heap / 1_048_576,
       readiness: { port: 15_021, address: ownAddress(config.instanceIp) },
       settings: {
         network: config.network,
@@ -110,8 +117,9 @@ class Agent {
         workloadDeadlineMs: 5_000,
         poolIdleReleaseMs: config.poolIdleReleaseMs,
         podConnections: config.podConnections ?? Math.max(256, Math.floor(descriptorLimit() / 4)),
-        bufferBudget: share.bufferBytes,
+        memory: share,
         responseBaggage: config.responseBaggage,
+        dns: config.dns && dnsWorkerSettings(config.dns, config, log),
         engine: config.engine,
         limits: config.limits,
         localhostApplicationTunnel: config.localhostApplicationTunnel,
@@ -127,10 +135,11 @@ class Agent {
         { kind: "log-level", level: formatLogFilter(logFilter()) },
         ...(this.#hasYielded ? [{ kind: "yield" } as const] : []),
       ],
-      deliveries: () => this.#pods.deliveries(),
+      deliveries: () => [...this.#pods.deliveries(), ...this.#ownDelivery()],
       onMessage: (message, index) => this.#hear(message, index),
       onLost: (index) => {
         this.#metrics.workerLost(index);
+        this.#self?.workerLost(index);
         this.#profiles.lost(index);
         this.#pods.workerLost(index);
         this.#departure.workerLost(index);
@@ -147,7 +156,13 @@ class Agent {
       });
     }
     this.#pods = new Pods(
-      { packetMark: config.packetMark, ipv6: config.ipv6, originalSource: config.originalSource, lingerMs: 3_000 },
+      {
+        packetMark: config.packetMark,
+        ipv6: config.ipv6,
+        originalSource: config.originalSource,
+        dns: config.dns && dnsListenSettings(config.dns, config),
+        lingerMs: 3_000,
+      },
       {
         clock: systemClock,
         log,
@@ -187,6 +202,16 @@ class Agent {
       },
       log,
     );
+    const { podName: name, podNamespace: namespace, serviceAccount } = config;
+    if (name !== "" && namespace !== "" && serviceAccount !== "") {
+      this.#self = new SelfProxy({
+        info: { name, namespace, serviceAccount },
+        ipv6: config.ipv6,
+        clock: systemClock,
+        log,
+        onOpen: () => this.#serveSelf(),
+      });
+    }
     this.#metrics = new AgentMetrics({
       port: config.statsPort,
       tag: config.metadata["ISTIO_VERSION"] ?? "unknown",
@@ -232,6 +257,7 @@ class Agent {
     }
     watchDescriptors(this.#workers.signs, systemClock);
     await this.#workers.start();
+    this.#self?.open();
     this.#readiness.open("proxy");
     this.#workers.broadcast({ kind: "gates", gates: this.#readiness.gates });
     this.#xds = startXdsSession({
@@ -241,10 +267,11 @@ class Agent {
       node: xdsNode(this.#config),
       clock: systemClock,
       log: this.#log,
+      ...xdsCounts(this.#metrics.counters),
       onUpdate: async (update) => {
         const { slices, rejected } = this.#mesh.take(update);
         await this.#workers.apply(slices);
-        this.#certificates.update(this.#pods.infos());
+        this.#certificates.update(this.#podInfos());
         return rejected;
       },
     });
@@ -292,10 +319,28 @@ class Agent {
     this.#takeover.close();
     this.#admin.close();
     this.#metrics.close();
+    this.#self?.close();
+    this.#workers.broadcast({ kind: "leave", uid: selfUid, lingerMs: 0 });
     this.#workers.broadcast({ kind: "yield" });
     if (adminSocket === undefined) return;
     const failed = await this.#admin.listenAt(`${adminSocket}.${process.pid}`);
     if (failed !== undefined) this.#log.warn({ error: failed.type }, "this agent can no longer be asked");
+  }
+
+  #serveSelf(): void {
+    for (const worker of this.#workers.serving) {
+      for (const delivery of this.#ownDelivery()) this.#workers.serve(worker, delivery);
+    }
+  }
+
+  #ownDelivery(): PodDelivery[] {
+    const delivery = this.#self?.delivery();
+    return delivery === undefined ? [] : [delivery];
+  }
+
+  /** Whom certificates are needed for, in any case. */
+  #podInfos(): PodInfo[] {
+    return [...this.#pods.infos(), ...(this.#self === undefined ? [] : [this.#self.info])];
   }
 
   #hear(message: FromWorker, index: number): void {
@@ -326,15 +371,8 @@ class Agent {
   #podsChanged(): void {
     this.#metrics.podsChanged();
     if (this.#departure.phase === "draining") return;
-    const pending = this.#pods.pending();
-    if (this.#zdsPhase !== "live") {
-      const reason =
-        this.#zdsPhase === "snapshot" ? "the node daemon is still naming pods" : "not connected to the node daemon";
-      this.#readiness.close("workload proxy manager", reason);
-    } else if (pending.length > 0) {
-      this.#readiness.close("workload proxy manager", `not served: ${pending.join(" ")}`);
-    } else this.#readiness.open("workload proxy manager");
-    this.#certificates.update(this.#pods.infos());
+    this.#readiness.podsAre(this.#zdsPhase, this.#pods.pending());
+    this.#certificates.update(this.#podInfos());
   }
 
   #logLevel({ reset, level }: LogChange): string | { readonly unknown: string } {
@@ -352,6 +390,10 @@ class Agent {
       state: this.#mesh.state,
       policies: this.#mesh.policies(),
       certificates: this.#manager.dump(),
+      chainOf: (uri) => {
+        const identity = parseIdentity(uri);
+        return identity instanceof SpiffeError ? undefined : this.#manager.current(identity);
+      },
       pods: this.#pods.rows(),
       connections: workers.flatMap(({ connections }) => connections),
       config: this.#config,
@@ -387,6 +429,7 @@ class Agent {
     this.#hasYielded = true;
     this.#zds?.close();
     this.#pods.letGo();
+    this.#self?.close();
     this.#store?.close();
   }
 }

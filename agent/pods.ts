@@ -10,15 +10,18 @@ import { inspectListener } from "../core/linux/listening-socket.ts";
 import { namespaceIdentity } from "../core/linux/namespace.ts";
 import { hasNetwork } from "../core/linux/network-links.ts";
 import { closeDescriptor, duplicateDescriptor } from "../core/linux/sockets.ts";
+import { listenerName } from "../core/protocol/listener-store/messages.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import {
   ListenError,
   openPodListeners,
-  podPorts,
   provenSockets,
+  socketsOf,
+  wantedListeners,
   type ListenSettings,
 } from "./listeners/pod-listeners.ts";
 import type { HeldListener, StoreClient } from "./listeners/store-client.ts";
+import { PodConnections, podConnectionCells } from "./pod-connections.ts";
 import type { FromWorker, PodDelivery, PodDescriptors, ToWorker } from "./worker-messages.ts";
 
 export class PodError extends TypedError<
@@ -76,6 +79,7 @@ interface Pod {
   inherited: number;
   /** It had an interface beside loopback when it came: without one it is no more. */
   readonly hadNetwork: boolean;
+  readonly connections: SharedArrayBuffer;
   state: PodState;
   /** An attempt to serve it that is under way, shared by all who ask for one. */
   attempt?: Promise<PodError | undefined> | undefined;
@@ -132,6 +136,7 @@ export class Pods {
       transparent: false,
       inherited: 0,
       hadNetwork: hasNetwork(netns),
+      connections: podConnectionCells(),
       state: { phase: "pending", error: new PodError({ code: "pods.replaced", uid }) },
     };
     this.#pods.set(uid, pod);
@@ -172,8 +177,7 @@ export class Pods {
 
   /** Of every pod that has connections here or may get some: those that leave need their identity to the end. */
   infos(): PodInfo[] {
-    const leaving = [...this.#leaving.values()].flat().map(({ pod }) => pod);
-    return [...this.#pods.values(), ...leaving].map(({ info }) => info);
+    return [...this.#pods.values(), ...this.#left()].map(({ info }) => info);
   }
 
   rows(): PodRow[] {
@@ -197,10 +201,9 @@ export class Pods {
     const one = uid === undefined ? undefined : this.#pods.get(uid);
     for (const pod of uid === undefined ? this.#pods.values() : one === undefined ? [] : [one]) {
       if (!("listeners" in pod.state)) continue;
-      const { outbound, plaintext, hbone } = pod.state.listeners;
-      for (const [at, fd] of [outbound, plaintext, hbone].entries()) {
+      for (const { fd, ...where } of socketsOf(pod.state.listeners, this.#settings.dns?.port ?? 0)) {
         const transparent = inspectListener(fd)?.transparent === true;
-        yield { listener: { uid: pod.uid, port: podPorts[at] ?? 0, transparent }, fd };
+        yield { listener: { uid: pod.uid, transparent, ...where }, fd };
       }
     }
   }
@@ -234,6 +237,8 @@ export class Pods {
 
   /** A worker died with what it had: nobody else will say that its share is done. Its successor is given the pods that stay. */
   workerLost(worker: number): void {
+    for (const { connections } of [...this.#pods.values(), ...this.#left()])
+      new PodConnections(connections, worker).clear();
     for (const [uid, pods] of [...this.#leaving]) {
       for (const _ of pods) {
         this.#closed(uid, worker);
@@ -275,6 +280,11 @@ export class Pods {
     if (this.#leaving.size > 0) this.#cancelWatch = this.#modules.clock.after(watchEveryMs, () => this.#watch());
   }
 
+  /** Pods that workers still have something of. */
+  #left(): Pod[] {
+    return [...this.#leaving.values()].flat().map(({ pod }) => pod);
+  }
+
   #open(pod: Pod): Promise<PodError | undefined> {
     pod.attempt ??= this.#tryOpen(pod).finally(() => (pod.attempt = undefined));
     return pod.attempt;
@@ -294,8 +304,9 @@ export class Pods {
       return new PodError({ code: "pods.replaced", uid });
     }
     const found = provenSockets(pod, taken ?? [], this.#settings, this.#modules.log);
-    // A socket that is kept without being of use would keep its port, too.
-    if (taken !== undefined && found.size < taken.length) this.#modules.store?.drop(uid);
+    // A socket that is kept without being of use would keep its port, too. The others are put again.
+    const isStoreStale = taken !== undefined && found.size < taken.length;
+    if (isStoreStale) this.#modules.store?.drop(uid);
     const opened = openPodListeners(pod, found, this.#settings);
     if (opened instanceof ListenError) return this.#keepPending(pod, new PodError(opened.type));
     const { descriptors: listeners } = opened;
@@ -313,8 +324,11 @@ export class Pods {
     }
     return new Promise((settle) => {
       pod.state = { phase: "opening", listeners, settle, missing: new Set(copies.keys()) };
-      const missing = podPorts.filter((port) => found.get(port) === undefined);
-      this.#modules.store?.put(uid, missing);
+      const names = wantedListeners(pod.netns, this.#settings).map(listenerName);
+      this.#modules.store?.put(
+        uid,
+        names.filter((name) => isStoreStale || !found.has(name)),
+      );
       for (const [worker, copy] of copies) this.#modules.serve(worker, copy);
       // They listen already, whoever accepts: the node daemon need not wait until that is us.
       if (pod.inherited > 0) settle(undefined);
@@ -384,7 +398,7 @@ const watchEveryMs = 2_000;
 
 function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxError {
   const copies: number[] = [];
-  for (const descriptor of [listeners.outbound, listeners.plaintext, listeners.hbone]) {
+  for (const descriptor of descriptorsOf(listeners)) {
     const copy = duplicateDescriptor(descriptor);
     if (copy instanceof LinuxError) {
       copies.forEach(closeDescriptor);
@@ -392,13 +406,19 @@ function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxErr
     }
     copies.push(copy);
   }
-  const [outbound = -1, plaintext = -1, hbone = -1] = copies;
-  const { uid, info, netns, transparent } = pod;
-  return { uid, info, netns, transparent, inherited: pod.inherited > 0, descriptors: { outbound, plaintext, hbone } };
+  const [outbound = -1, plaintext = -1, hbone = -1, ...queries] = copies;
+  const { uid, info, netns, transparent, connections } = pod;
+  const dns = (listeners.dns ?? []).map((one, at) => ({ ...one, fd: queries[at] ?? -1 }));
+  const descriptors = { outbound, plaintext, hbone, dns };
+  return { uid, info, netns, transparent, inherited: pod.inherited > 0, connections, descriptors };
 }
 
-function closeListeners({ outbound, plaintext, hbone }: PodDescriptors): void {
-  [outbound, plaintext, hbone].forEach(closeDescriptor);
+function closeListeners(listeners: PodDescriptors): void {
+  descriptorsOf(listeners).forEach(closeDescriptor);
+}
+
+function descriptorsOf({ outbound, plaintext, hbone, dns = [] }: PodDescriptors): number[] {
+  return [outbound, plaintext, hbone, ...dns.map(({ fd }) => fd)];
 }
 
 function sameNamespace(one: number, other: number): boolean {

@@ -2,6 +2,7 @@
 import type { MeshUpdate } from "../core/decision/mesh-state.ts";
 import type { Identity } from "../core/protocol/spiffe/identity.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
+import type { ProfileRequest } from "./admin/profile.ts";
 import type { ConnectionRow } from "./connection/registry.ts";
 import type { MetricRows } from "./metrics/rows.ts";
 import type { CertificateDelivery } from "./worker/certificates.ts";
@@ -11,6 +12,8 @@ import type { WorkerSettings } from "./worker/context.ts";
 export interface WorkerStart {
   readonly index: number;
   readonly settings: WorkerSettings;
+  /** Buffer of agent/vital-signs.ts; without it nobody looks whether the worker lives. */
+  readonly vitalSigns?: SharedArrayBuffer;
   /** Where readiness is asked for; one worker answers. */
   readonly readiness?: ReadinessAddress;
 }
@@ -21,6 +24,9 @@ export interface ReadinessAddress {
   readonly address: string | undefined;
 }
 
+/** Instead of a descriptor: nothing is listened for. */
+export const noDescriptor = -1;
+
 /** Descriptors of a pod's listening sockets. They are the receiver's to close. */
 export interface PodDescriptors {
   /** 15001 */
@@ -29,6 +35,15 @@ export interface PodDescriptors {
   readonly plaintext: number;
   /** 15008 */
   readonly hbone: number;
+  /** 15053; none where the agent answers no queries. */
+  readonly dns?: readonly DnsDescriptor[];
+}
+
+/** One of a pod's sockets for DNS: for each loopback address one of each protocol. */
+export interface DnsDescriptor {
+  readonly protocol: "udp" | "tcp";
+  readonly address: string;
+  readonly fd: number;
 }
 
 /**
@@ -46,6 +61,8 @@ export interface PodDelivery {
   readonly descriptors: PodDescriptors;
   /** The listeners are transparent: applications can be connected to from their clients' addresses. */
   readonly transparent: boolean;
+  /** Cells of agent/pod-connections.ts. */
+  readonly connections: SharedArrayBuffer;
   /** Another agent may be accepting from the same sockets: nothing is taken from it before it can be served here. */
   readonly inherited: boolean;
 }
@@ -89,6 +106,8 @@ export type ToWorker =
   | { readonly kind: "dump"; readonly id: number }
   /** Answered by `metrics`. `reset`: another scrape's time begins now. */
   | { readonly kind: "metrics"; readonly id: number; readonly reset: boolean }
+  /** Answered by `profile`. */
+  | { readonly kind: "profile"; readonly request: ProfileRequest }
   /** `level` and `scope=level`, separated by commas. */
   | { readonly kind: "log-level"; readonly level: string }
   /** The process is to end, but nobody else serves yet: answered by `earlier-ended` when what is open now has ended. */
@@ -107,6 +126,7 @@ export type FromWorker =
   | { readonly kind: "pod-gone"; readonly uid: string }
   | { readonly kind: "certificate-wanted"; readonly identity: Identity }
   | { readonly kind: "dumped"; readonly id: number; readonly dump: WorkerDump }
+  | { readonly kind: "profile"; readonly json: string }
   /** A slice of the report. */
   | { readonly kind: "metrics"; readonly id: number; readonly rows: MetricRows; readonly last: boolean }
   | { readonly kind: "earlier-ended" }

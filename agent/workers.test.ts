@@ -32,7 +32,7 @@ const workers = new Workers({
     workloadDeadlineMs: 1_000,
     poolIdleReleaseMs: 300_000,
     podConnections: 10_000,
-    bufferBudget: 1 << 30,
+    memory: { heap: 2 ** 32, buffers: 2 ** 30 },
     responseBaggage: true,
     localhostApplicationTunnel: true,
     requireWaypoint: true,

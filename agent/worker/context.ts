@@ -12,7 +12,9 @@ import type { AcceptGate } from "./accept-gate.ts";
 import type { WorkerCertificates } from "./certificates.ts";
 import type { EngineName } from "../tunnel/engine.ts";
 import type { TunnelLimits } from "../tunnel/tunnel.ts";
+import type { DnsHost, DnsWorkerSettings } from "../dns/host.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
+import type { MemoryBudget } from "./memory-watch.ts";
 import type { WorkerMesh } from "./mesh.ts";
 import type { HostResolver } from "./resolver.ts";
 import type { SourcePorts } from "./source-ports.ts";
@@ -39,6 +41,8 @@ export interface WorkerContext {
   /** Where connections report their beginning and their end. */
   readonly host: ConnectionHost;
   readonly sourcePorts: SourcePorts;
+  /** undefined: this agent answers no queries. */
+  readonly dns: DnsHost | undefined;
   /** For endpoints that have a name and no address. */
   readonly resolver: HostResolver;
   /** core/linux/sockets.ts connectTcp; a test without namespaces passes its own. */
@@ -66,9 +70,11 @@ export interface WorkerSettings {
   readonly poolIdleReleaseMs: number;
   /** Connections that one pod may hold, over all workers. */
   readonly podConnections: number;
-  /** Bytes of buffers outside its heap that one worker may hold. */
-  readonly bufferBudget: number;
+  /** What one worker may hold. */
+  readonly memory: MemoryBudget;
   readonly responseBaggage: boolean;
+  /** undefined: no queries are answered. */
+  readonly dns?: DnsWorkerSettings | undefined;
   /** Who speaks HTTP/2; default: our own engine. */
   readonly engine?: EngineName;
   readonly limits?: TunnelLimits;

@@ -70,3 +70,30 @@ test("sockets that were never opened are closed, and opening comes too late", as
     assert.equal(error.code, "ECONNREFUSED");
   }
 });
+
+test("H101 what is paused refuses nobody: it waits, for another worker or for the end of the pause", async () => {
+  const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
+  const ours: Socket[] = [];
+  const accepted = (socket: Socket): void => void ours.push(socket);
+  const descriptors = { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd };
+  const listeners = new Listeners(descriptors, { outbound: accepted, plaintext: accepted, hbone: accepted });
+  await listeners.listening;
+  for (let round = 1; round <= 3; round++) {
+    listeners.pause();
+    listeners.pause();
+    const waiting = [outbound, plaintext, hbone].map(({ port }) => connect(port, "127.0.0.1"));
+    await Promise.all(waiting.map((socket) => once(socket, "connect")));
+    assert.equal(ours.length, 3 * (round - 1));
+    listeners.resume();
+    while (ours.length < 3 * round) await new Promise((resolve) => setImmediate(resolve));
+  }
+  listeners.pause();
+  await listeners.closeCaptures();
+  await listeners.closeHbone();
+  listeners.resume();
+  for (const { port } of [outbound, plaintext, hbone]) {
+    const [error] = (await once(connect(port, "127.0.0.1"), "error")) as [NodeJS.ErrnoException];
+    assert.equal(error.code, "ECONNREFUSED");
+  }
+  for (const socket of ours) socket.destroy();
+});

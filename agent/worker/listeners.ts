@@ -1,7 +1,8 @@
 /** A worker's share of a pod's three listening sockets: its own duplicates of descriptors that every worker accepts from. */
-import { createServer, type Server, type Socket } from "node:net";
-import { closeDescriptor } from "../../core/linux/sockets.ts";
-import { listenBacklog, type PodDescriptors } from "../worker-messages.ts";
+import { createServer, Socket, type Server, type SocketConstructorOpts } from "node:net";
+import { LinuxError } from "../../core/linux/errno.ts";
+import { closeDescriptor, descriptorOf, duplicateDescriptor } from "../../core/linux/sockets.ts";
+import { listenBacklog, noDescriptor, type PodDescriptors } from "../worker-messages.ts";
 
 export interface AcceptHandlers {
   readonly outbound: (socket: Socket) => void;
@@ -9,11 +10,17 @@ export interface AcceptHandlers {
   readonly hbone: (socket: Socket) => void;
 }
 
+type Accepted = (socket: Socket) => void;
+
 export class Listeners {
   /** Settles when all three are accepted from, or never will be. */
   readonly listening: Promise<void>;
+  readonly #handlers: AcceptHandlers;
   #captures: Servers;
   #hbone: Servers;
+  /** What comes waits in the kernel meanwhile. */
+  #paused = false;
+  #mayOpen = false;
 
   /**
    * @param descriptors owned from now on.
@@ -21,16 +28,26 @@ export class Listeners {
    */
   constructor(descriptors: PodDescriptors, handlers: AcceptHandlers, opening?: Promise<void>) {
     const { outbound, plaintext, hbone } = descriptors;
-    this.#captures = { kind: "held", descriptors: [outbound, plaintext] };
-    this.#hbone = { kind: "held", descriptors: [hbone] };
-    const open = (): Promise<unknown> => {
-      const captures = accept(this.#captures, [handlers.outbound, handlers.plaintext]);
-      const tunnels = accept(this.#hbone, [handlers.hbone]);
-      this.#captures = captures.servers;
-      this.#hbone = tunnels.servers;
-      return Promise.all([...captures.listening, ...tunnels.listening]);
-    };
-    this.listening = (opening === undefined ? open() : opening.then(open)).then(() => {});
+    this.#handlers = handlers;
+    const captures = [outbound, plaintext].filter((fd) => fd !== noDescriptor);
+    // The agent's own pod captures nothing.
+    this.#captures = captures.length === 0 ? { kind: "closed" } : hold(captures);
+    this.#hbone = hold([hbone]);
+    this.listening = (opening === undefined ? this.#open() : opening.then(() => this.#open())).then(() => {});
+  }
+
+  /** Accepts no more for now. The sockets stay open: other workers may accept from them, and what nobody accepts waits. */
+  pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#captures = held(this.#captures);
+    this.#hbone = held(this.#hbone);
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (this.#mayOpen) this.#open().catch(ignore);
   }
 
   /** Accepts what is queued on 15001 and 15006, then closes both. */
@@ -43,10 +60,23 @@ export class Listeners {
     await acceptQueued();
     this.#hbone = closed(this.#hbone);
   }
+
+  #open(): Promise<unknown> {
+    this.#mayOpen = true;
+    if (this.#paused) return Promise.resolve();
+    const { outbound, plaintext, hbone } = this.#handlers;
+    const captures = accept(this.#captures, [outbound, plaintext]);
+    const tunnels = accept(this.#hbone, [hbone]);
+    this.#captures = captures.servers;
+    this.#hbone = tunnels.servers;
+    return Promise.all([...captures.listening, ...tunnels.listening]);
+  }
 }
 
+function ignore(): void {}
+
 type Servers =
-  | { readonly kind: "held"; readonly descriptors: readonly number[] }
+  | { readonly kind: "held"; readonly holders: readonly Socket[] }
   | { readonly kind: "open"; readonly servers: readonly Server[] }
   | { readonly kind: "closed" };
 
@@ -56,20 +86,52 @@ interface Accepting {
 }
 
 /** What is closed by now stays closed. */
-function accept(servers: Servers, handlers: readonly ((socket: Socket) => void)[]): Accepting {
+function accept(servers: Servers, handlers: readonly Accepted[]): Accepting {
   if (servers.kind !== "held") return { servers, listening: [] };
-  const opened = servers.descriptors.map((fd, index) => listen(fd, handlers[index]!));
+  const descriptors = copies(servers.holders);
+  if (descriptors instanceof LinuxError) return { servers, listening: [Promise.reject(descriptors)] };
+  for (const holder of servers.holders) holder.destroy();
+  const opened = descriptors.map((fd, index) => listen(fd, handlers[index]!));
   return {
     servers: { kind: "open", servers: opened.map(({ server }) => server) },
     listening: opened.map(({ listening }) => listening),
   };
 }
 
+/** Without accepting: each server closes its descriptor, so another one is kept. */
+function held(servers: Servers): Servers {
+  if (servers.kind !== "open") return servers;
+  const descriptors = copies(servers.servers);
+  // Not one descriptor left: then it goes on accepting, as there is nothing that could end that and be undone.
+  if (descriptors instanceof LinuxError) return servers;
+  for (const server of servers.servers) server.close();
+  return hold(descriptors);
+}
+
+/** Never as a bare number: what a thread holds as a handle is closed with it, however it ends. */
+function hold(descriptors: readonly number[]): Servers {
+  const options: SocketConstructorOpts & { readonly manualStart: true } = { manualStart: true };
+  return { kind: "held", holders: descriptors.map((fd) => new Socket({ ...options, fd })) };
+}
+
 function closed(servers: Servers): Servers {
-  if (servers.kind === "held") servers.descriptors.forEach(closeDescriptor);
+  if (servers.kind === "held") for (const holder of servers.holders) holder.destroy();
   // Not with `close()`'s own callback: that waits for the connections, too.
   if (servers.kind === "open") for (const server of servers.servers) server.close();
   return { kind: "closed" };
+}
+
+function copies(of: readonly (Server | Socket)[]): number[] | LinuxError {
+  const descriptors: number[] = [];
+  for (const one of of) {
+    const copy = duplicateDescriptor(descriptorOf(one) ?? -1);
+    if (copy instanceof LinuxError) {
+      descriptors.forEach(closeDescriptor);
+      return copy;
+    }
+    descriptors.push(copy);
+  }
+  return descriptors;
 }
 
 /** libuv accepts until there is nothing left each time it polls: after two turns of the loop the queue has been empty once. */
@@ -77,7 +139,7 @@ async function acceptQueued(): Promise<void> {
   for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-function listen(fd: number, accepted: (socket: Socket) => void): { server: Server; listening: Promise<void> } {
+function listen(fd: number, accepted: Accepted): { server: Server; listening: Promise<void> } {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, accepted);
   const listening = new Promise<void>((resolve, reject) => {
     server.once("listening", resolve);

@@ -16,6 +16,7 @@ const worker = new DataPlaneWorker(start, {
   clock: systemClock,
   log,
   policyLog: createLog("policy", { worker: start.index }),
+  dnsLog: createLog("dns", { worker: start.index }),
   accessLog,
   send: (message) => port.postMessage(message),
 });

@@ -4,6 +4,7 @@
  */
 import type { Socket } from "node:net";
 import { isLoopback, type Endpoint } from "../../core/base/ip.ts";
+import { printable } from "../../core/base/printable.ts";
 import { isOwnPort } from "../../core/decision/own-ports.ts";
 import { decideOutbound, type HboneRoute, type OutboundDecision } from "../../core/decision/route.ts";
 import { connectHeaders } from "../../core/protocol/hbone/request.ts";
@@ -15,6 +16,7 @@ import { TcpEnd } from "../relay/tcp-end.ts";
 import { openClientTunnel } from "../tunnel/hbone-client.ts";
 import type { Lease, TunnelPool } from "../tunnel/pool.ts";
 import { TunnelError, type ClientTunnel, type StreamOpener, type TunnelStream } from "../tunnel/tunnel.ts";
+import { sourceLabels } from "../metrics/traffic-labels.ts";
 import { Attempts, attemptWithinMs } from "./attempts.ts";
 import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
@@ -105,9 +107,16 @@ class Outbound {
   }
 
   #decideAgain(source: MeshWorkload, target: Endpoint, exclude?: ReadonlySet<string>): Promise<OutboundDecision> {
-    return decideAgain(this.#context.resolver, exclude, (without, resolved) =>
-      this.#decide(source, target, without, resolved),
-    );
+    const { resolver, counters } = this.#context;
+    const { facts } = this.#connection;
+    const counting = {
+      known: this.#known,
+      resolve: (hostname: string) => {
+        counters.count("istio_on_demand_dns", [...sourceLabels(facts), printable(hostname)]);
+        return resolver.resolve(hostname);
+      },
+    };
+    return decideAgain(counting, exclude, (without, resolved) => this.#decide(source, target, without, resolved));
   }
 
   async #follow(decision: OutboundDecision, source: MeshWorkload, withinMs: number): Promise<Failure | undefined> {

@@ -5,6 +5,7 @@ import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { PodInfo } from "../../core/protocol/zds/messages.ts";
 import type { CloseRecord, ConnectionFacts } from "../connection/close-record.ts";
 import { Connection } from "../connection/connection.ts";
+import { PodDns } from "../dns/pod-dns.ts";
 import { HboneServer } from "../tunnel/hbone-server.ts";
 import { TunnelPool } from "../tunnel/pool.ts";
 import { PodConnections } from "../pod-connections.ts";
@@ -33,6 +34,7 @@ export class ServedPod {
   readonly #context: WorkerContext;
   readonly #server: HboneServer;
   readonly #listeners: Listeners;
+  readonly #dns: PodDns | undefined;
   readonly #connections: PodConnections;
   readonly #onPodGone: () => void;
   #phase: PodPhase = "serving";
@@ -80,7 +82,10 @@ export class ServedPod {
         this.#seekIdentity();
       },
     };
-    this.#listeners = new Listeners(delivery.descriptors, handlers, delivery.inherited ? this.#able() : undefined);
+    const opening = delivery.inherited ? this.#able() : undefined;
+    this.#listeners = new Listeners(delivery.descriptors, handlers, opening);
+    const { dns = [] } = delivery.descriptors;
+    if (context.dns !== undefined && dns.length > 0) this.#dns = new PodDns(context.dns, this, dns, onGone, opening);
     if (context.gate.closed !== undefined) this.#listeners.pause();
   }
 
@@ -98,9 +103,9 @@ export class ServedPod {
     this.#listeners.resume();
   }
 
-  /** Settles when all three listen. */
+  /** Settles when all of them listen. */
   get listening(): Promise<void> {
-    return this.#listeners.listening;
+    return Promise.all([this.#listeners.listening, this.#dns?.listening]).then(() => undefined);
   }
 
   /** The identity that this pod's certificate must have: its account, in the trust domain that control says. */
@@ -140,12 +145,14 @@ export class ServedPod {
   tick(nowMs: number): void {
     this.pool.tick(nowMs);
     this.#server.tick(nowMs);
+    this.#dns?.tick(nowMs);
     this.#look();
   }
 
   /**
    * The pod leaves the mesh, or the node. What is queued is accepted, then nothing more is; what is open goes on to its own end.
-   * 15008 stays for a moment: peers that have not heard yet still come by tunnel, and the pod is served in both ways meanwhile.
+   * 15008 stays for a moment: peers that have not heard yet still come by tunnel, and the pod is served in both ways meanwhile. So does DNS:
+   * the kernel remembers for whom it has redirected queries.
    * @param onClosed nobody listens any more; said before `onPodGone`.
    */
   async leave(lingerMs: number, onClosed: () => void): Promise<void> {
@@ -158,7 +165,7 @@ export class ServedPod {
         this.#context.clock.after(lingerMs, resolve);
       });
     }
-    await this.#listeners.closeHbone();
+    await Promise.all([this.#listeners.closeHbone(), this.#dns?.close()]);
     this.#phase = "finishing";
     this.#server.retire();
     this.pool.retire();
@@ -171,6 +178,12 @@ export class ServedPod {
     for (const connection of [...this.#context.registry.ofPod(this.uid)]) connection.close(reason);
     this.#server.destroy();
     this.pool.destroy();
+    this.#dns?.destroy();
+  }
+
+  /** The thread ends: what belongs to no handle of Node's is given back by hand. */
+  lost(): void {
+    this.#dns?.destroy();
   }
 
   /** Ends the linger of `leave`: the pod comes back and needs its ports. */
@@ -233,7 +246,7 @@ export class ServedPod {
   #look(): void {
     if (this.#phase !== "finishing") return;
     const tunnels = this.#server.tunnels + this.#server.handshakes + this.pool.tunnels;
-    const busy = this.#context.registry.ofPod(this.uid).size + tunnels;
+    const busy = this.#context.registry.ofPod(this.uid).size + tunnels + (this.#dns?.size ?? 0);
     if (busy > 0) return;
     this.#phase = "gone";
     this.#onPodGone();

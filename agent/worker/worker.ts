@@ -1,11 +1,15 @@
 /** A data-plane worker without its thread: what it does with each message. worker/main.ts gives it a port; tests call it directly. */
 import type { Clock } from "../../core/base/clock.ts";
-import type { Log } from "../../core/base/log.ts";
+import { logSink, setLogFilter, type Log } from "../../core/base/log.ts";
+import { defaultLogFilter, extendLogFilter, levelOf } from "../../core/base/log-filter.ts";
 import { messageOf } from "../../core/base/errors.ts";
+import { takeProfile } from "../admin/profile.ts";
 import { systemRandom } from "../../core/base/random.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { originalDestination } from "../../core/linux/original-destination.ts";
 import { closeDescriptor, connectTcp } from "../../core/linux/sockets.ts";
+import { CountingDnsObserver } from "../dns/observer.ts";
+import { workerDnsHost } from "../dns/worker-host.ts";
 import type { AccessLog } from "../access-log/access-log.ts";
 import { ConnectionRegistry } from "../connection/registry.ts";
 import type { Counters } from "../metrics/counters.ts";
@@ -14,6 +18,9 @@ import { reporterOf } from "../metrics/traffic-labels.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, WorkerStart } from "../worker-messages.ts";
 import { ResetWatch } from "../relay/reset-watch.ts";
+import { VitalSigns } from "../vital-signs.ts";
+import { MemoryWatch } from "./memory-watch.ts";
+import { AcceptGate, type GateReason } from "./accept-gate.ts";
 import { WorkerCertificates } from "./certificates.ts";
 import type { WorkerContext } from "./context.ts";
 import { WorkerMesh } from "./mesh.ts";
@@ -23,6 +30,8 @@ import { dnsLookup, HostResolver } from "./resolver.ts";
 import { SourcePorts } from "./source-ports.ts";
 
 export interface WorkerModules {
+  /** Default: `log`. */
+  readonly dnsLog?: Log;
   readonly clock: Clock;
   readonly log: Log;
   /** For verdicts of policies; `log` when missing. */
@@ -37,6 +46,9 @@ export class DataPlaneWorker {
   readonly #index: number;
   readonly #modules: WorkerModules;
   readonly #context: WorkerContext;
+  readonly #signs: VitalSigns | undefined;
+  /** Until then it goes without saying that accepting is paused. */
+  #gateUntoldMs = 0;
   readonly #metrics: WorkerMetrics;
   readonly #pods = new Map<string, ServedPod>();
   /** Pods that are going, and may come back under the same uid meanwhile. */
@@ -63,8 +75,30 @@ export class DataPlaneWorker {
       for (const pod of [...this.#pods.values(), ...this.#leaving]) pod.offer(certificate);
     });
     this.#metrics = new WorkerMetrics({ clock, worker: index, send, look: (counters) => this.#look(counters) });
+    const { vitalSigns } = start;
+    this.#signs = vitalSigns === undefined ? undefined : new VitalSigns(vitalSigns);
+    const gate = new AcceptGate({
+      index,
+      signs: this.#signs,
+      memory: new MemoryWatch(settings.memory),
+      onChange: (reason) => this.#gateChanged(reason),
+    });
+    const connect: WorkerContext["connect"] = ({ netns, remote, from }) =>
+      connectTcp({
+        netns,
+        remote,
+        ...(from !== undefined && { local: from, transparent: true }),
+        ...(settings.packetMark !== undefined && { mark: settings.packetMark }),
+        ...(settings.keepAlive && { keepAlive: settings.keepAlive }),
+      });
+    const destinationOf: WorkerContext["originalDestination"] = (socket) => {
+      const destination = originalDestination(socket);
+      return destination instanceof LinuxError ? undefined : destination;
+    };
     this.#context = {
+      index,
       settings,
+      gate,
       clock,
       random: systemRandom,
       log,
@@ -77,7 +111,10 @@ export class DataPlaneWorker {
       counters: this.#metrics.counters,
       host: {
         nowMs: () => clock.nowMs(),
-        opened: (connection) => this.#metrics.opened(connection),
+        opened: (connection) => {
+          this.#metrics.opened(connection);
+          accessLog.opened(connection.facts);
+        },
         closed: (connection, record) => {
           this.#metrics.closed(connection, record);
           accessLog.add(record);
@@ -85,18 +122,22 @@ export class DataPlaneWorker {
       },
       sourcePorts: new SourcePorts(systemRandom),
       resolver: new HostResolver({ clock, lookup: dnsLookup(), deadlineMs: settings.connectDeadlineMs }),
-      connect: ({ netns, remote, from }) =>
-        connectTcp({
-          netns,
-          remote,
-          ...(from !== undefined && { local: from, transparent: true }),
-          ...(settings.packetMark !== undefined && { mark: settings.packetMark }),
-          ...(settings.keepAlive && { keepAlive: settings.keepAlive }),
+      connect,
+      originalDestination: destinationOf,
+      dns:
+        settings.dns &&
+        workerDnsHost({
+          settings: settings.dns,
+          workloadDeadlineMs: settings.workloadDeadlineMs,
+          packetMark: settings.packetMark,
+          clock,
+          log: modules.dnsLog ?? log,
+          random: systemRandom,
+          mesh,
+          observer: new CountingDnsObserver(this.#metrics.counters),
+          connect,
+          originalDestination: destinationOf,
         }),
-      originalDestination: (socket) => {
-        const destination = originalDestination(socket);
-        return destination instanceof LinuxError ? undefined : destination;
-      },
       ...overrides,
     };
     if (readiness !== undefined) {
@@ -104,6 +145,11 @@ export class DataPlaneWorker {
         send({ kind: "readiness-failed", detail: messageOf(error) }),
       );
     }
+  }
+
+  /** For what is counted by name. */
+  get counters(): Counters {
+    return this.#metrics.counters;
   }
 
   receive(message: ToWorker): void {
@@ -132,11 +178,16 @@ export class DataPlaneWorker {
         return;
       case "dump":
         return this.#modules.send({ kind: "dumped", id: message.id, dump: this.#dump() });
+      case "profile":
+        return void takeProfile(message.request, this.#modules.clock).then(
+          (json) => this.#modules.send({ kind: "profile", json }),
+          (thrown: unknown) =>
+            this.#modules.send({ kind: "profile", json: JSON.stringify({ error: messageOf(thrown) }) }),
+        );
       case "metrics":
         return void this.#metrics.report(message.id, message.reset);
       case "log-level":
-        this.#context.log.level = this.#context.policyLog.level = message.level;
-        return;
+        return this.#setLogLevels(message.level);
       case "last-orders":
         return void this.#context.registry.presentOnesEnded().then(() => this.#modules.send({ kind: "earlier-ended" }));
       case "drain":
@@ -154,12 +205,31 @@ export class DataPlaneWorker {
     for (const pod of this.#leaving) pod.tick(nowMs);
   }
 
+  /**
+   * Called a few times a second: whoever does not see it any more ends this thread.
+   * @throws where memory has grown beyond what this worker may hold: better one worker's connections than the whole process's.
+   */
+  beat(): void {
+    this.#signs?.beat(this.#index, this.#context.registry.size);
+    if (this.#context.gate.look() === "hopeless") throw new WorkerMemoryError();
+  }
+
   /** The thread is about to end by a fault of ours: its connections end with it, and the log says so. */
   lost(): void {
     for (const connection of [...this.#context.registry.all()]) {
       if (connection.state.phase === "open" || connection.state.phase === "deciding") connection.close("WORKER_LOST");
     }
+    for (const pod of [...this.#pods.values(), ...this.#leaving]) pod.lost();
+    this.#signs?.beat(this.#index, 0);
     this.#modules.accessLog.flush();
+  }
+
+  /** @param text a whole filter: the main thread has understood it. */
+  #setLogLevels(text: string): void {
+    const filter = extendLogFilter(defaultLogFilter, text);
+    if ("unknown" in filter) return;
+    setLogFilter(filter);
+    this.#modules.accessLog.level = levelOf(filter, "access");
   }
 
   #dump(): WorkerDump {
@@ -179,8 +249,9 @@ export class DataPlaneWorker {
   /** What a report says beside traffic. */
   #look(counters: Counters): GaugeRow[] {
     const { accessLog } = this.#modules;
-    counters.count("ambientd_log_lines_dropped", [], accessLog.dropped - this.#reported.dropped);
-    this.#reported.dropped = accessLog.dropped;
+    const dropped = accessLog.dropped + logSink.dropped;
+    counters.count("ambientd_log_lines_dropped", [], dropped - this.#reported.dropped);
+    this.#reported.dropped = dropped;
     const sockets = this.#context.registry.sockets();
     const gauges: GaugeRow[] = [];
     for (const direction of ["outbound", "inbound"] as const) {
@@ -192,6 +263,18 @@ export class DataPlaneWorker {
       gauges.push({ name: "istio_tcp_sockets_open", labels: [reporterOf(direction)], value: accepted });
     }
     return gauges;
+  }
+
+  #gateChanged(reason: GateReason | undefined): void {
+    const { log, clock } = this.#modules;
+    const nowMs = clock.nowMs();
+    // At the edge it opens and closes several times a second.
+    if (reason !== undefined && nowMs >= this.#gateUntoldMs) {
+      this.#gateUntoldMs = nowMs + gateSilenceMs;
+      log.error({ reason }, "connections are accepted only as others end: they wait in the kernel");
+    }
+    const act = reason === undefined ? "resume" : "pause";
+    for (const pods of [this.#pods.values(), this.#leaving]) for (const pod of pods) pod[act]();
   }
 
   #serve(delivery: PodDelivery): void {
@@ -250,4 +333,14 @@ export class DataPlaneWorker {
   }
 }
 
+/** Its connections are lost on purpose. */
+class WorkerMemoryError extends Error {
+  override readonly name = "WorkerMemoryError";
+
+  constructor() {
+    super("the worker holds more memory than it may (MEM_PRESSURE)");
+  }
+}
+
+const gateSilenceMs = 10_000;
 const lastMomentMs = 200;

@@ -35,6 +35,8 @@ export interface LoopbackPod {
   readonly connectIn: (target: Endpoint, from?: string) => Socket;
   /** TCP to the pod's 15001 or 15006 itself, which nobody has redirected: SO_ORIGINAL_DST then says what was connected to. */
   readonly connectTo: (own: 15_001 | 15_006, from: string) => Socket;
+  /** The same where the kernel cannot say where it was going. */
+  readonly connectLost: (own: 15_001 | 15_006, from: string) => Socket;
   readonly hbonePort: number;
 }
 
@@ -50,7 +52,7 @@ export class LoopbackMesh {
   connects = 0;
   readonly #hbonePorts = new Map<string, number>();
   /** By listening port, in the order in which the connections will be accepted. */
-  readonly #targets = new Map<number, Endpoint[]>();
+  readonly #targets = new Map<number, (Endpoint | undefined)[]>();
   /** Pods' addresses by what stands for their namespaces here. */
   readonly #addresses: string[] = [];
   readonly #closers: (() => void)[] = [];
@@ -88,7 +90,7 @@ export class LoopbackMesh {
           workloadDeadlineMs: deadlineMs,
           poolIdleReleaseMs: 300_000,
           podConnections: 10_000,
-          bufferBudget: 1 << 30,
+          memory: { heap: 2 ** 32, buffers: 2 ** 30 },
           responseBaggage: true,
           localhostApplicationTunnel: true,
           requireWaypoint: true,
@@ -177,6 +179,10 @@ export class LoopbackMesh {
         const { port } = own === 15_001 ? outbound : plaintext;
         return this.#captured(address, port, { address, port: own }, from);
       },
+      connectLost: (own, from) => {
+        const { port } = own === 15_001 ? outbound : plaintext;
+        return this.#captured(address, port, undefined, from);
+      },
     };
   }
 
@@ -206,7 +212,7 @@ export class LoopbackMesh {
     for (const close of this.#closers) close();
   }
 
-  #captured(address: string, port: number, target: Endpoint, from: string): Socket {
+  #captured(address: string, port: number, target: Endpoint | undefined, from: string): Socket {
     const socket = connect({ host: address, port, localAddress: from, allowHalfOpen: true, noDelay: true });
     this.#targets.set(port, [...(this.#targets.get(port) ?? []), target]);
     socket.on("error", () => {});

@@ -1,7 +1,7 @@
 /**
  * What the tests run inside a pod: `client.ts WHAT TARGET [NUMBER]`; every result is one JSON line on standard output.
  *
- * get URL [times] · loop URL (until input ends; a line a request) · hold HOST:PORT (an echo a line of input, until input ends) · upload HOST:PORT
+ * get URL [times] · ask-on HOST:PORT HEX (the same datagram from one port again and again, until input ends; a line a reply) · loop URL (until input ends; a line a request) · hold HOST:PORT (an echo a line of input, until input ends) · upload HOST:PORT
  * BYTES · download HOST:PORT BYTES · mirror HOST:PORT BYTES (8 connections at once, each sends so many and gets them back) · sequence HOST:PORT N
  * (N connections one after another) · crowd HOST:PORT N (N at once) · stall HOST:PORT BYTES (offers bytes to one who reads nothing, while input is
  * open; then resets) · deaf HOST:PORT BYTES (asks for bytes and reads none while input is open; then resets) · converse HOST:PORT N (N echoing
@@ -9,6 +9,7 @@
  * then resets) · breakage HOST:PORT N (N connections, each broken in one of many ways)
  */
 import { createHash } from "node:crypto";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { get as httpGet, Agent } from "node:http";
 import { connect, type Socket } from "node:net";
@@ -30,6 +31,20 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
       say(await ask(target));
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+  },
+  async "ask-on"() {
+    const [address = "", port = ""] = target.split(":");
+    const socket = createSocket("udp4");
+    socket.on("message", (reply) => say({ reply: reply.toString("hex") }));
+    socket.on("error", (error: NodeJS.ErrnoException) => say({ error: error.code }));
+    await new Promise<void>((resolve) => socket.connect(Number(port), address, resolve));
+    let open = true;
+    process.stdin.on("end", () => (open = false)).resume();
+    while (open) {
+      socket.send(Buffer.from(count, "hex"));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    socket.close();
   },
   async hold() {
     const socket = await dial();
