@@ -149,7 +149,6 @@ test("H093 what a stranger wrote cannot end a line, colour a terminal or fill a 
     log.flush();
     const text = written[0] ?? "";
     assert.equal(lines(text), 1);
-    // eslint-disable-next-line no-control-regex -- these must not be there
     assert.doesNotMatch(text.replace(/\t|\n$/g, ""), /[\u0000-\u001f\u007f-\u009f]/);
     assert.equal(text.includes("FAKE\tline"), false);
     assert.ok(text.length < 4_000);

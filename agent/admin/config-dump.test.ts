@@ -282,7 +282,10 @@ function check(value: unknown, of: Shape, path: string, seen: Set<string>): void
 /** Paths of every member, but the ways in which a text may match. */
 function* missing(of: Shape, path: string): Generator<string> {
   if (typeof of === "string") return;
-  if (Array.isArray(of)) return yield* missing(of[0] as Shape, `${path}[]`);
+  if (Array.isArray(of)) {
+    yield* missing(of[0] as Shape, `${path}[]`);
+    return;
+  }
   for (const [name, member] of Object.entries(of as Readonly<Record<string, Shape>>)) {
     if (["Exact", "Suffix", "Prefix"].includes(name)) continue;
     yield `${path}.${name}`;

@@ -246,6 +246,27 @@ test(
   },
 );
 
+test(
+  "F-204 a name that is looked up because somebody connects to it is counted with who that was",
+  { skip },
+  async () => {
+    const named = service("shop/named", "10.96.0.8", [port(80, 80)]);
+    const workload = pod("shop/elsewhere", "", {
+      hostname: "db.example.invalid",
+      tunnel: "tcp",
+      services: backs([named, port(80, 80)]),
+    });
+    mesh.apply({ services: [named], workloads: [workload] });
+    await gone(client.connectOut({ address: "10.96.0.8", port: 80 }));
+    const labels = {
+      source_workload: "alice-deployment",
+      source_cluster: "Kubernetes",
+      hostname: "db.example.invalid",
+    };
+    assert.ok(sumOf(await scrape(), "istio_on_demand_dns", labels) >= 1);
+  },
+);
+
 test("both formats hold the same series and pass a strict reader", { skip }, async () => {
   const [open, text] = [await scrape("openmetrics"), await scrape("text")];
   const names = (families: Map<string, ParsedFamily>): string[] =>

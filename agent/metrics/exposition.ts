@@ -1,5 +1,5 @@
 /** Metrics as text: OpenMetrics 1.0, and the older text format 0.0.4, which names a counter with its `_total`. */
-import { metricFamily, type MetricFamily, type MetricName } from "./catalogue.ts";
+import { metricFamily, type MetricName } from "./catalogue.ts";
 
 export type Format = "openmetrics" | "text";
 
@@ -13,7 +13,7 @@ export type Sample = readonly [suffix: string, labels: string, value: number];
 
 /** `# TYPE` and `# HELP`. */
 export function heading(name: MetricName, format: Format): string {
-  const { type, help } = metricFamily(name) as MetricFamily;
+  const { type, help } = metricFamily(name);
   const called = format === "text" && type === "counter" ? `${name}_total` : name;
   const text = help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
   return `# HELP ${called} ${format === "openmetrics" ? text.replaceAll('"', '\\"') : text}\n# TYPE ${called} ${type}\n`;

@@ -99,7 +99,7 @@ export class StatsServer {
     if (request.method === "HEAD") return void response.end();
     const gone = new Promise<"gone">((resolve) => response.once("close", () => resolve("gone")));
     const out: Writable = encoding === undefined ? response : compressors[encoding]();
-    if (out !== response) out.on("error", () => response.destroy()).pipe(response as Writable);
+    if (out !== response) out.on("error", () => response.destroy()).pipe(response);
     for await (const piece of this.#options.scrape(format)) {
       if (response.destroyed) break;
       if (out.write(piece)) continue;

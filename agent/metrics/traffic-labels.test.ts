@@ -167,7 +167,7 @@ test("F-211 what a peer says of itself counts where control says nothing, and ne
     destinationWorkload: db,
   };
   const named = (one: ConnectionFacts): Record<string, string | undefined> =>
-    Object.fromEntries(trafficLabels(one, "-").map((value, at) => [trafficLabelNames[at], value]));
+    Object.fromEntries(trafficLabels(one, "-").map((value, at) => [trafficLabelNames[at] ?? "", value]));
   const claimed = named(facts);
   assert.deepEqual(
     [

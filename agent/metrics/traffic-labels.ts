@@ -31,6 +31,11 @@ export function trafficLabels(facts: ConnectionFacts, flag: ResponseFlag): reado
   return [...labels, value(source?.region), value(source?.zone), value(destination?.region), value(destination?.zone)];
 }
 
+/** Of the source alone: `source_workload` to `source_cluster`. */
+export function sourceLabels(facts: ConnectionFacts): readonly string[] {
+  return workloadLabels(endOf(facts.sourceWorkload, facts.sourceBaggage), facts.sourceIdentity);
+}
+
 /** Where there are too many series: who reports, and how it ended. */
 export function overflowLabels(reporter: string, flag: string): readonly string[] {
   const labels = new Array<string>(23).fill(unknown);

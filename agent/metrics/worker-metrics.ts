@@ -64,7 +64,7 @@ export class WorkerMetrics {
     const reporter = reporterOf(facts.direction);
     const meter = this.#meters.get(connection);
     const early = meter === undefined && isEarly(record);
-    const final = this.#series.of(facts, flag, nowMs);
+    const final = meter !== undefined && flag === "-" ? meter.series : this.#series.of(facts, flag, nowMs);
     if (meter !== undefined) {
       this.#meters.delete(connection);
       meter.series.users -= 1;

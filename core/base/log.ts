@@ -78,11 +78,8 @@ export const silentLog: Log = pino({ level: "silent" });
 
 /** No field is longer than a line is worth. */
 function boundFields(fields: Record<string, unknown>): Record<string, unknown> {
-  for (const [name, value] of Object.entries(fields)) {
-    if (typeof value !== "string" || printable(value) === value) continue;
-    return { ...Object.fromEntries(Object.entries(fields).map(bounded)) };
-  }
-  return fields;
+  const isUnfit = (value: unknown): boolean => typeof value === "string" && printable(value) !== value;
+  return Object.values(fields).some(isUnfit) ? Object.fromEntries(Object.entries(fields).map(bounded)) : fields;
 }
 
 function bounded([name, value]: [string, unknown]): [string, unknown] {

@@ -8,7 +8,7 @@ export function printable(text: string, most = mostPrintable): string {
   const short = text.length <= most;
   if (short && !unprintable.test(text)) return text;
   const escaped = (short ? text : text.slice(0, most)).replace(everyUnprintable, escapeOf);
-  return short && escaped.length <= most ? escaped : `${escaped.slice(0, most - 1)}…`;
+  return short && escaped.length <= most ? escaped : `${escaped.slice(0, most - 1).toWellFormed()}…`;
 }
 
 function escapeOf(character: string): string {
@@ -17,7 +17,6 @@ function escapeOf(character: string): string {
 
 const mostPrintable = 1_024;
 const pattern =
-  // eslint-disable-next-line no-control-regex -- these are what is looked for
   /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 const unprintable = pattern;
 const everyUnprintable = new RegExp(pattern, "g");
