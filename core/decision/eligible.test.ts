@@ -94,6 +94,17 @@ test("F-051 F-052 F-054 whatever changed and was asked before, endpoints are tho
   );
 });
 
+test("F-051 an endpoint that comes after others were asked for is among them", () => {
+  const state = new MeshState();
+  state.apply({ services: [cart], workloads: Array.from({ length: count }, (_, at) => endpoint(at)) });
+  const random = seededRandom(1);
+  const query = { source: endpoint(0), service: cart, servicePort: 80, purpose: "service", random } as const;
+  const before = eligibleOf(state.endpointView(cart), query);
+  assert.equal(eligibleOf(state.endpointView(cart), query), before, "nothing changed, nothing is looked at again");
+  state.apply({ workloads: [endpoint(count)] });
+  assert.equal(eligibleOf(state.endpointView(cart), query).workloads.length, before.workloads.length + 1);
+});
+
 test("F-056 in whatever order workloads of one address come and go, the preferred one of those that are left is meant", () => {
   const arbitrary = fc.uniqueArray(
     fc.record({ at: fc.nat(40), isPod: fc.boolean(), isHbone: fc.boolean(), stays: fc.boolean() }),
