@@ -96,6 +96,7 @@ export function endingOf(outcome: RelayOutcome): Ending {
   const { by, cause } = outcome;
   const details = { detail: detailOf(cause) };
   if (cause.kind === "tunnel") return { reason: "TUNNEL_LOST", details };
+  if (cause.kind === "memory") return { reason: "MEM_PRESSURE", details };
   if (cause.kind === "stream" && cause.code !== connectError) return { reason: "PEER_RESET", details };
   // Behind the first end is whoever opened the connection, in both directions.
   return { reason: by === "first" ? "CLIENT_RESET" : "UPSTREAM_RESET", details };
@@ -108,6 +109,7 @@ function detailOf(cause: ResetCause): string | undefined {
     case "stream":
       return cause.code === connectError ? undefined : `h2 error ${cause.code}`;
     case "tunnel":
+    case "memory":
       return undefined;
   }
 }

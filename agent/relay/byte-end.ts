@@ -31,7 +31,8 @@ export interface EndListener {
 export type ResetCause =
   | { readonly kind: "tcp"; readonly errno: string } // the socket's error: ECONNRESET, EPIPE, ETIMEDOUT
   | { readonly kind: "stream"; readonly code: number } // RST_STREAM with this HTTP/2 error code
-  | { readonly kind: "tunnel" }; // the tunnel that carried the stream broke
+  | { readonly kind: "tunnel" } // the tunnel that carried the stream broke
+  | { readonly kind: "memory" }; // nobody reads what it brings, and there is no memory left to hold it
 
 /** A pause is a set of reasons; bytes flow while it is empty. */
 export type PauseReason = (typeof pauseReasons)[keyof typeof pauseReasons];

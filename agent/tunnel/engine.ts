@@ -6,6 +6,7 @@ import { NodeClient } from "./node-http2/node-client.ts";
 import { NodeServer } from "./node-http2/node-server.ts";
 import { OwnClient } from "./own/own-client.ts";
 import { OwnServer } from "./own/own-server.ts";
+import type { HeldMemory } from "./held-memory.ts";
 import type { ServerSession, ServerSessionHost, TunnelPeer } from "./server-session.ts";
 import type { ClientTunnel, TunnelLimits } from "./tunnel.ts";
 
@@ -13,6 +14,7 @@ import type { ClientTunnel, TunnelLimits } from "./tunnel.ts";
 export interface TunnelModules {
   readonly clock: Clock;
   readonly limits: TunnelLimits;
+  readonly memory: HeldMemory;
   /** TCP, beneath TLS. */
   readonly socket: Socket;
 }

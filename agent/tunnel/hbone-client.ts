@@ -5,6 +5,7 @@ import type { Clock } from "../../core/base/clock.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import { errnoOf } from "../../core/linux/errno.ts";
 import { engines, type EngineName } from "./engine.ts";
+import { HeldMemory } from "./held-memory.ts";
 import { alpn, checkServerIdentity, handshakeError } from "./tls.ts";
 import { TunnelError, tunnelLimits, type ClientTunnel, type TunnelLimits } from "./tunnel.ts";
 
@@ -20,6 +21,8 @@ export interface ClientTunnelOptions {
   /** Default: our own. */
   readonly engine?: EngineName | undefined;
   readonly limits?: TunnelLimits | undefined;
+  /** Shared by a worker's tunnels; default: there is always enough. */
+  readonly memory?: HeldMemory | undefined;
 }
 
 /** Settles once TLS is up and the peer has proved an accepted identity, or with why not; never throws. */
@@ -89,8 +92,8 @@ class Handshake {
     }
     this.#phase = "settled";
     this.#cancelDeadline();
-    const { socket, clock, engine = "own", limits = tunnelLimits } = this.#options;
-    this.#settle(engines[engine].client(tls, this.#peerIdentity, { socket, clock, limits }));
+    const { socket, clock, engine = "own", limits = tunnelLimits, memory = new HeldMemory() } = this.#options;
+    this.#settle(engines[engine].client(tls, this.#peerIdentity, { socket, clock, limits, memory }));
   }
 
   #fail(error: TunnelError): void {

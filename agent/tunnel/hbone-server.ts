@@ -7,6 +7,7 @@ import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
 import { socketIp, type Endpoint } from "../../core/base/ip.ts";
 import { engines, type EngineName } from "./engine.ts";
+import { HeldMemory } from "./held-memory.ts";
 import type { IncomingStream, ServerSession } from "./server-session.ts";
 import { alpn, checkClient, handshakeError, secureOptions, type TlsIdentity } from "./tls.ts";
 import { TunnelError, tunnelLimits, type TunnelLimits } from "./tunnel.ts";
@@ -24,6 +25,8 @@ export interface HboneServerOptions {
   /** Default: our own. */
   readonly engine?: EngineName | undefined;
   readonly limits?: TunnelLimits | undefined;
+  /** Shared by a worker's tunnels; default: there is always enough. */
+  readonly memory?: HeldMemory | undefined;
   /** A tunnel that did not come to be, or was ended for what its peer did. @param remote undefined where the socket was gone before it could be asked. */
   readonly onRefused: (error: TunnelError, remote: Endpoint | undefined) => void;
   /** A tunnel has gone. */
@@ -126,7 +129,15 @@ export class HboneServer {
     const identity = checkClient(tls, trustDomain);
     if (identity instanceof TunnelError) return void handshake.fail(identity, tls);
     const { remote, local } = handshake;
-    const { clock, engine = "own", limits = tunnelLimits, onStream, onRefused, onGone } = this.#options;
+    const {
+      clock,
+      engine = "own",
+      limits = tunnelLimits,
+      memory = new HeldMemory(),
+      onStream,
+      onRefused,
+      onGone,
+    } = this.#options;
     const { socket } = handshake;
     handshake.awaitPreface();
     const host = {
@@ -139,7 +150,7 @@ export class HboneServer {
         onGone?.();
       },
     };
-    const session = engines[engine].server(tls, { remote, local, identity }, host, { socket, clock, limits });
+    const session = engines[engine].server(tls, { remote, local, identity }, host, { socket, clock, limits, memory });
     this.#sessions.add(session);
     if (this.#retired) session.retireAfterFirst();
     this.#options.onOpened?.();

@@ -11,6 +11,7 @@ import type { Counters } from "../metrics/counters.ts";
 import type { AcceptGate } from "./accept-gate.ts";
 import type { WorkerCertificates } from "./certificates.ts";
 import type { EngineName } from "../tunnel/engine.ts";
+import type { HeldMemory } from "../tunnel/held-memory.ts";
 import type { TunnelLimits } from "../tunnel/tunnel.ts";
 import type { DnsHost, DnsWorkerSettings } from "../dns/host.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
@@ -32,6 +33,8 @@ export interface WorkerContext {
   readonly registry: ConnectionRegistry;
   /** Asked with every connection that is accepted. */
   readonly gate: AcceptGate;
+  /** What is held for streams whose readers have stalled. */
+  readonly heldMemory: HeldMemory;
   /** Every socket of a relay is in it. */
   readonly resets: ResetWatch;
   /** Handshakes that came to a tunnel, counted as they end. */

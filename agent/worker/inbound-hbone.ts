@@ -132,7 +132,8 @@ interface Refusal extends Failure {
 
 /** A stream cannot be left to wait like a connection that is not accepted: its tunnel stands already. */
 function overLimit(context: WorkerContext, pod: ServedPod): Refusal | undefined {
-  const reason = context.gate.closed ?? (pod.isFull ? "POD_CONN_LIMIT" : undefined);
+  const isShort = context.heldMemory.isShort ? "MEM_PRESSURE" : undefined;
+  const reason = context.gate.closed ?? isShort ?? (pod.isFull ? "POD_CONN_LIMIT" : undefined);
   return reason && { reason, status: closeReasons[reason].status, details: {} };
 }
 

@@ -169,6 +169,7 @@ class Outbound {
         clock: this.#context.clock,
         engine: this.#context.settings.engine,
         limits: this.#context.settings.limits,
+        memory: this.#context.heldMemory,
         deadlineMs: withinMs,
       });
       if (!(tunnel instanceof TunnelError)) this.#context.handshakes.outbound += 1;

@@ -18,6 +18,7 @@ import { reporterOf } from "../metrics/traffic-labels.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, WorkerStart } from "../worker-messages.ts";
 import { ResetWatch } from "../relay/reset-watch.ts";
+import { HeldMemory } from "../tunnel/held-memory.ts";
 import { VitalSigns } from "../vital-signs.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import { AcceptGate, type GateReason } from "./accept-gate.ts";
@@ -99,6 +100,7 @@ export class DataPlaneWorker {
       index,
       settings,
       gate,
+      heldMemory: new HeldMemory(settings.memory.buffers),
       clock,
       random: systemRandom,
       log,

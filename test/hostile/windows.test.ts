@@ -44,7 +44,7 @@ for (const streams of [1, 20]) {
 
 onEngines(
   "H011 tunnels whose streams nobody drains are held to the memory that there is, and others are told why they are refused",
-  { skip, only: ownOnly, pending: "windows do not shrink when memory is short" },
+  { skip, only: ownOnly },
   async (t, engine) => {
     const budget = 32 << 20;
     const scene = await MeshScene.open(t, engine, { settings: { memory: { heap: 2 ** 32, buffers: budget } } });

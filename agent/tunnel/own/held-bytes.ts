@@ -39,12 +39,6 @@ export class HeldBytes {
     this.#length -= bytes.length;
     return bytes;
   }
-
-  clear(): void {
-    this.#blocks.length = 0;
-    this.#to = 0;
-    this.#length = 0;
-  }
 }
 
 const smallestBlock = 1_024;

@@ -29,7 +29,8 @@ export class OwnClient implements ClientTunnel, TunnelSide {
   #streams = 0;
 
   /** @param tls connected, and its peer proven to be `peerIdentity`. */
-  constructor(tls: TLSSocket, peerIdentity: string, { clock, limits }: TunnelModules) {
+  constructor(tls: TLSSocket, peerIdentity: string, modules: TunnelModules) {
+    const { clock, limits } = modules;
     this.#limits = limits;
     this.peerIdentity = peerIdentity;
     this.#clock = clock;
@@ -39,7 +40,7 @@ export class OwnClient implements ClientTunnel, TunnelSide {
       maxHeaderListSize: tunnelLimits.clientHeaderList,
     };
     const { connectionWindow } = limits;
-    this.#link = new TunnelConnection(tls, { role: "client", settings, connectionWindow }, clock, this);
+    this.#link = new TunnelConnection(tls, { role: "client", settings, connectionWindow }, modules, this);
   }
 
   get bornMs(): number {

@@ -21,7 +21,8 @@ export class OwnServer implements ServerSession, TunnelSide {
   /** `announced`: the first GOAWAY is out, `said`: the last one. */
   #retirement: "no" | "after-first" | "announced" | "said" = "no";
 
-  constructor(tls: TLSSocket, peer: TunnelPeer, host: ServerSessionHost, { clock, limits }: TunnelModules) {
+  constructor(tls: TLSSocket, peer: TunnelPeer, host: ServerSessionHost, modules: TunnelModules) {
+    const { clock, limits } = modules;
     this.#peer = peer;
     this.#host = host;
     this.#clock = clock;
@@ -32,7 +33,7 @@ export class OwnServer implements ServerSession, TunnelSide {
       maxConcurrentStreams: tunnelLimits.serverStreams,
     };
     const { connectionWindow } = limits;
-    this.#link = new TunnelConnection(tls, { role: "server", settings, connectionWindow }, clock, this);
+    this.#link = new TunnelConnection(tls, { role: "server", settings, connectionWindow }, modules, this);
   }
 
   /**

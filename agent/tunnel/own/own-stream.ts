@@ -14,6 +14,10 @@ export interface StreamHost {
   readonly connection: H2Connection;
   /** Calls `flush` before what has just been received is over. */
   flushSoon(stream: OwnStream): void;
+  /** @returns false when there is no memory to hold so many octets for a stream. */
+  mayHold(octets: number): boolean;
+  /** Octets are held no longer. */
+  holdsNoMore(octets: number): void;
 }
 
 export class OwnStream implements TunnelStream, StreamListener {
@@ -159,6 +163,7 @@ export class OwnStream implements TunnelStream, StreamListener {
       this.listener.data(this, bytes);
       this.#host.connection.consumed(this.#stream, bytes.length);
     } else {
+      if (!this.#host.mayHold(bytes.length)) return this.#giveUp(bytes.length);
       this.#held ??= new HeldBytes();
       this.#held.add(bytes);
     }
@@ -195,6 +200,7 @@ export class OwnStream implements TunnelStream, StreamListener {
     while (this.#pauses === 0) {
       const bytes = this.#held?.take();
       if (bytes === undefined) break;
+      this.#host.holdsNoMore(bytes.length);
       this.listener.data(this, bytes);
       this.#host.connection.consumed(this.#stream, bytes.length);
     }
@@ -217,7 +223,18 @@ export class OwnStream implements TunnelStream, StreamListener {
     if (this.#isGone) this.#sayClosed();
   }
 
+  /** Its reader has stalled, and there is no memory left to wait for it. */
+  #giveUp(octets: number): void {
+    this.#host.connection.consumed(this.#stream, octets);
+    this.#drop();
+    this.#reading = "cut";
+    if (this.listener === nobody) this.#untold = { kind: "memory" };
+    else this.listener.reset(this, { kind: "memory" });
+    this.#host.connection.reset(this.#stream, errorCodes.ENHANCE_YOUR_CALM);
+  }
+
   #drop(): void {
+    if (this.held > 0) this.#host.holdsNoMore(this.held);
     const octets = this.held + (this.#small === undefined ? 0 : this.#smallLength);
     this.#held = undefined;
     this.#small = undefined;

@@ -11,6 +11,8 @@ import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { H2Error } from "../../../core/protocol/h2/h2-error.ts";
 import type { RequestHead } from "../../../core/protocol/h2/message-head.ts";
 import type { H2Stream } from "../../../core/protocol/h2/stream.ts";
+import type { TunnelModules } from "../engine.ts";
+import type { HeldMemory } from "../held-memory.ts";
 import { handshakeError } from "../tls.ts";
 import { TunnelError, tunnelLimits } from "../tunnel.ts";
 import type { OwnStream, StreamHost } from "./own-stream.ts";
@@ -33,6 +35,10 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   readonly #tls: TLSSocket;
   readonly #clock: Clock;
   readonly #side: TunnelSide;
+  readonly #memory: HeldMemory;
+  /** Of each stream, while memory is not short. */
+  readonly #window: number;
+  #isShrunk = false;
   /** Written by the machine and not yet by the socket. */
   #gathered: Uint8Array[] = [];
   #gatheredOctets = 0;
@@ -43,9 +49,11 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   #problem: TunnelError | undefined;
   #phase: "open" | "ending" | "gone" = "open";
 
-  constructor(tls: TLSSocket, options: ConnectionOptions, clock: Clock, side: TunnelSide) {
+  constructor(tls: TLSSocket, options: ConnectionOptions, { clock, memory }: TunnelModules, side: TunnelSide) {
     this.#tls = tls;
     this.#clock = clock;
+    this.#memory = memory;
+    this.#window = options.settings.initialWindowSize;
     this.#side = side;
     this.bornMs = clock.nowMs();
     this.#life = { kind: "quiet", sinceMs: this.bornMs };
@@ -92,6 +100,10 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   /** Called about once a second. */
   tick(nowMs: number): void {
     if (this.#phase !== "open") return;
+    if (this.#isShrunk && !this.#memory.isShort) {
+      this.#isShrunk = false;
+      this.connection.resizeWindows(this.#window);
+    }
     const { kind, sinceMs } = this.#life;
     const elapsedMs = nowMs - sinceMs;
     if (kind === "awaiting" && elapsedMs >= tunnelLimits.pongWithinMs) {
@@ -139,6 +151,21 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   /** @internal StreamHost. */
   flushSoon(stream: OwnStream): void {
     this.#toFlush.push(stream);
+  }
+
+  /** @internal StreamHost. */
+  mayHold(octets: number): boolean {
+    const may = this.#memory.hold(octets);
+    if (!this.#isShrunk && this.#memory.isShort) {
+      this.#isShrunk = true;
+      this.connection.resizeWindows(shortWindow);
+    }
+    return may;
+  }
+
+  /** @internal StreamHost. */
+  holdsNoMore(octets: number): void {
+    this.#memory.release(octets);
   }
 
   #receive(chunk: Uint8Array): void {
@@ -213,5 +240,7 @@ const pingPayload = Uint8Array.of(0x61, 0x6d, 0x62, 0x69, 0x65, 0x6e, 0x74, 0x64
 const flushAtOctets = 60_000;
 /** What may be on its way from us into the socket: enough to keep it busy with what the kernel holds, and a bound where nobody reads. */
 const mostQueued = 256 << 10;
+/** Of a stream while memory is short. */
+const shortWindow = 65_535;
 /** For a GOAWAY to be sent and read. */
 const lastWordsMs = 500;

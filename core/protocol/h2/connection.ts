@@ -48,8 +48,8 @@ export class H2Connection {
     const budget = new AbuseBudget();
     const streams = new StreamTable(role);
     const send = new SendSide(owner, streams, budget);
-    const life = new StreamLife({ transport: owner, streams, send, budget }, settings.initialWindowSize);
     const credit = new Credit(owner, settings.initialWindowSize, options.connectionWindow);
+    const life = new StreamLife({ transport: owner, streams, send, budget }, () => credit.streamWindow);
     this.#streams = streams;
     this.#send = send;
     this.#life = life;
@@ -73,7 +73,7 @@ export class H2Connection {
       told.unshift([settingIds.ENABLE_PUSH, 0]);
     }
     this.#owner.write(settingsFrame(told));
-    this.#incoming.answersDue += 1;
+    this.#incoming.settingsDue.push(() => {});
     this.#credit.start();
   }
 
@@ -152,6 +152,16 @@ export class H2Connection {
     this.#credit.giveBack(stream, octets, true);
   }
 
+  /** Gives streams another window: a larger one holds at once, a smaller one when the peer says that it has heard. */
+  resizeWindows(octets: number): void {
+    if (this.#isOver) return;
+    this.#owner.write(settingsFrame([[settingIds.INITIAL_WINDOW_SIZE, octets]]));
+    const resize = (): void => this.#credit.resize(octets, this.#streams);
+    const grows = octets > this.#credit.streamWindow;
+    if (grows) resize();
+    this.#incoming.settingsDue.push(grows ? () => {} : resize);
+  }
+
   /** The transport has room again. */
   resume(): void {
     this.#send.resume();
@@ -160,13 +170,15 @@ export class H2Connection {
   /** @param payload eight octets. */
   ping(payload: Uint8Array): void {
     if (this.#isOver) return;
-    this.#incoming.answersDue += 1;
+    this.#incoming.pongsDue += 1;
     this.#owner.write(pingFrame(payload, false));
   }
 
   /** Says that we are about to leave; streams that come meanwhile are still taken (RFC 9113 6.8). */
   announceGoaway(): void {
-    if (!this.#isOver) this.#owner.write(goawayFrame(largest31, errorCodes.NO_ERROR));
+    // Behind `goaway` it would take that back.
+    if (this.#isOver || this.#incoming.lastAccepted !== Infinity) return;
+    this.#owner.write(goawayFrame(largest31, errorCodes.NO_ERROR));
   }
 
   /** Takes no more streams of the peer; those that come are refused, so that they can go elsewhere. */

@@ -10,7 +10,7 @@ import type { H2Stream } from "./stream.ts";
 
 export class Credit {
   readonly #transport: Transport;
-  readonly #streamWindow: number;
+  #streamWindow: number;
   readonly #connectionWindow: number;
   /** Octets that may come in all streams together. */
   #left = defaultWindow;
@@ -21,6 +21,18 @@ export class Credit {
     this.#transport = transport;
     this.#streamWindow = streamWindow;
     this.#connectionWindow = connectionWindow;
+  }
+
+  /** What a stream may be sent before it is read. */
+  get streamWindow(): number {
+    return this.#streamWindow;
+  }
+
+  /** The window of every stream is another from now on, also of those that are open (RFC 9113 6.9.2); it may be overdrawn. */
+  resize(streamWindow: number, streams: Iterable<H2Stream>): void {
+    const change = streamWindow - this.#streamWindow;
+    this.#streamWindow = streamWindow;
+    for (const stream of streams) stream.receiveWindow += change;
   }
 
   /** Octets of all streams that have come and are not consumed. */

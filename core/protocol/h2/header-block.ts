@@ -49,8 +49,8 @@ export class HeaderBlocks {
     this.#streamId = reader.streamId;
     this.#endStream = (reader.flags & flags.END_STREAM) !== 0;
     if ((reader.flags & flags.END_HEADERS) !== 0) return this.#finish(block);
-    // Kept beyond this call: the payload is a view of what was read.
-    this.#parts = [block.slice()];
+    // Kept beyond this call: the payload is a view of what was read. (A Buffer's own `slice` would be another.)
+    this.#parts = [new Uint8Array(block)];
     this.#octets = block.length;
     return undefined;
   }
@@ -63,7 +63,7 @@ export class HeaderBlocks {
       return protocolError("a header block without end", errorCodes.ENHANCE_YOUR_CALM);
     }
     if ((reader.flags & flags.END_HEADERS) === 0) {
-      parts.push(payload.slice());
+      parts.push(new Uint8Array(payload));
       return undefined;
     }
     this.#parts = undefined;

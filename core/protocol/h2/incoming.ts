@@ -32,8 +32,10 @@ export class Incoming implements FrameSink {
   phase: "settings" | "running" | "over" = "settings";
   /** The last stream of the peer that is looked at; lowered by a GOAWAY of ours. */
   lastAccepted = Infinity;
-  /** PINGs and SETTINGS of ours that the peer has to answer. */
-  answersDue = 0;
+  /** PINGs of ours that the peer has to answer. */
+  pongsDue = 0;
+  /** What is to be done as the peer answers each of our SETTINGS, in order. */
+  readonly settingsDue: (() => void)[] = [];
   readonly #parts: IncomingParts;
   readonly #isServer: boolean;
   readonly #decoder: HpackDecoder;
@@ -252,7 +254,7 @@ export class Incoming implements FrameSink {
 
   #onSettings(reader: FrameReader, payload: Uint8Array): H2Error | undefined {
     const { owner, send, life } = this.#parts;
-    if ((reader.flags & flags.ACK) !== 0) return payload.length === 0 ? this.#onAnswer() : broken(reader);
+    if ((reader.flags & flags.ACK) !== 0) return payload.length === 0 ? this.#onSettingsAnswer() : broken(reader);
     const settings = parseSettings(payload, this.#isServer ? "client" : "server");
     if (settings instanceof H2Error) return settings;
     // Before they are applied: a window that grows lets streams send at once.
@@ -270,15 +272,17 @@ export class Incoming implements FrameSink {
       owner.write(pingFrame(payload, true));
       return life.spend("control-frames");
     }
-    const failed = this.#onAnswer();
-    if (failed === undefined) owner.pong(payload);
-    return failed;
+    // Answers to nothing are worth as little as empty frames.
+    if (this.pongsDue === 0) return life.spend("empty-frames");
+    this.pongsDue -= 1;
+    owner.pong(payload);
+    return undefined;
   }
 
-  /** Answers to nothing are worth as little as empty frames. */
-  #onAnswer(): H2Error | undefined {
-    if (this.answersDue === 0) return this.#parts.life.spend("empty-frames");
-    this.answersDue -= 1;
+  #onSettingsAnswer(): H2Error | undefined {
+    const apply = this.settingsDue.shift();
+    if (apply === undefined) return this.#parts.life.spend("empty-frames");
+    apply();
     return undefined;
   }
 

@@ -2,7 +2,7 @@
 import { AbuseBudget, type AbuseAccount } from "./abuse-budget.ts";
 import { errorCodes } from "./error-code.ts";
 import { headersFrames, resetFrame } from "./frame-writer.ts";
-import { H2Error } from "./h2-error.ts";
+import { H2Error, protocolError } from "./h2-error.ts";
 import type { HeaderField } from "./hpack/field.ts";
 import type { SendSide, Transport } from "./send-side.ts";
 import { afterLocalEnd, afterRemoteEnd, H2Stream, noListener, type StreamEnd, type StreamListener } from "./stream.ts";
@@ -15,8 +15,9 @@ export class StreamLife {
   readonly #streams: StreamTable;
   readonly #send: SendSide;
   readonly #budget: AbuseBudget;
-  readonly #receiveWindow: number;
+  readonly #receiveWindow: () => number;
 
+  /** @param receiveWindow of a new stream. */
   constructor(
     parts: {
       readonly transport: Transport;
@@ -24,7 +25,7 @@ export class StreamLife {
       readonly send: SendSide;
       readonly budget: AbuseBudget;
     },
-    receiveWindow: number,
+    receiveWindow: () => number,
   ) {
     this.#transport = parts.transport;
     this.#streams = parts.streams;
@@ -34,7 +35,7 @@ export class StreamLife {
   }
 
   begin(id: number, listener: StreamListener, isConnect: boolean): H2Stream {
-    const windows = { send: this.#send.peer.initialWindowSize, receive: this.#receiveWindow };
+    const windows = { send: this.#send.peer.initialWindowSize, receive: this.#receiveWindow() };
     const stream = new H2Stream(id, listener, windows, isConnect);
     this.#streams.add(stream);
     return stream;
@@ -99,10 +100,11 @@ export class StreamLife {
     return this.spend("stream-errors");
   }
 
-  /** The same in a stream that may not be there. */
+  /** The same in a stream that may not be there; one that nobody has opened cannot be reset (RFC 9113 6.4). */
   faultOf(streamId: number, detail: string, errorCode: number): H2Error | undefined {
     const stream = this.#streams.get(streamId);
     if (stream !== undefined) return this.fault(stream, detail, errorCode);
+    if (this.#streams.absent(streamId) === "idle") return protocolError(detail, errorCode);
     this.#writeReset(streamId, errorCode);
     return this.spend("stream-errors");
   }
