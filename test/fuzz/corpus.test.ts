@@ -2,10 +2,14 @@
 import { suite, test } from "node:test";
 import { seededRandom } from "../../core/base/random.ts";
 import { readCorpus } from "./corpus.ts";
+import { tryH2 } from "./h2.ts";
 import { tryHpack } from "./hpack.ts";
 import { mutate } from "./mutate.ts";
 
-for (const [target, tryInput] of [["hpack", tryHpack]] as const) {
+for (const [target, tryInput] of [
+  ["hpack", tryHpack],
+  ["h2", tryH2],
+] as const) {
   suite(`fuzzing ${target}`, () => {
     const corpus = readCorpus(target);
     for (const { name, input } of corpus)

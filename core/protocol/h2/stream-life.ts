@@ -1,5 +1,5 @@
 /** How streams begin and end, and what it costs a peer to make us end one. */
-import { AbuseBudget, type AbuseAccount } from "./abuse-budget.ts";
+import type { AbuseAccount, AbuseBudget } from "./abuse-budget.ts";
 import { errorCodes } from "./error-code.ts";
 import { headersFrames, resetFrame } from "./frame-writer.ts";
 import { H2Error, protocolError } from "./h2-error.ts";
