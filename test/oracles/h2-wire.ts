@@ -186,7 +186,7 @@ export class WireLaw {
 }
 
 /** Octets to frames, in any pieces. */
-class FrameSplitter {
+export class FrameSplitter {
   readonly #begun: (type: number, stream: number, length: number) => void;
   #rest = Buffer.alloc(0);
   /** Whether the frame that is not complete has been told of. */
@@ -213,7 +213,8 @@ class FrameSplitter {
   }
 }
 
-function settingsOf(payload: Buffer): (readonly [id: number, value: number])[] {
+/** The settings in a SETTINGS frame. */
+export function settingsOf(payload: Buffer): (readonly [id: number, value: number])[] {
   const count = Math.floor(payload.length / 6);
   return Array.from(
     { length: count },

@@ -7,9 +7,12 @@ import { once } from "node:events";
 import http2 from "node:http2";
 import { duplexPair, type Duplex } from "node:stream";
 import { suite, test, type TestContext } from "node:test";
-import { FrameReader, type Frame } from "../../../../test/hostile/frames.ts";
-import * as frames from "../../../../test/hostile/frames.ts";
+import { FrameSplitter, settingsOf, type WireFrame } from "../../../../test/oracles/h2-wire.ts";
 import { seededRandom, type Random } from "../../../base/random.ts";
+import { errorCodes } from "../error-code.ts";
+import { clientPreface, flags, frameTypes } from "../frame.ts";
+import { headersFrames, resetFrame, settingsAnswer, settingsFrame } from "../frame-writer.ts";
+import { settingIds } from "../settings.ts";
 import { HpackDecoder } from "./decoder.ts";
 import { HpackEncoder } from "./encoder.ts";
 import { HpackError } from "./hpack-error.ts";
@@ -23,9 +26,9 @@ suite("HPACK against nghttp2", () => {
       const client = http2.connect("http://nghttp2.test", { createConnection: () => theirs });
       t.after(() => client.destroy());
       const decoder = new HpackDecoder({ tableSize: tableSizes[0] ?? 0, listSize: Infinity });
-      peer.send(frames.settings([[frames.settingIds.headerTableSize, tableSizes[0] ?? 0]]));
-      await peer.next(({ type }) => type === frames.frameTypes.settings);
-      peer.send(frames.settingsAck());
+      peer.send(settingsFrame([[settingIds.HEADER_TABLE_SIZE, tableSizes[0] ?? 0]]));
+      await peer.next(({ type }) => type === frameTypes.SETTINGS);
+      peer.send(settingsAnswer());
       await peer.next(isAck);
       for (let i = 0; i < 400; i++) {
         if (random() < 0.1) await resize();
@@ -39,13 +42,13 @@ suite("HPACK against nghttp2", () => {
           answer.fields.map(({ name, value }) => [name, value]),
           sent,
         );
-        peer.send(frames.rstStream(stream));
+        peer.send(resetFrame(stream, errorCodes.CANCEL));
         await once(request, "close");
       }
 
       async function resize(): Promise<void> {
         const sizes = Array.from({ length: 1 + Math.floor(random() * 2) }, () => pick(random, tableSizes));
-        for (const size of sizes) peer.send(frames.settings([[frames.settingIds.headerTableSize, size]]));
+        for (const size of sizes) peer.send(settingsFrame([[settingIds.HEADER_TABLE_SIZE, size]]));
         for (const size of sizes) {
           await peer.next(isAck);
           decoder.limitTable(size);
@@ -59,14 +62,15 @@ suite("HPACK against nghttp2", () => {
       const peer = new RawPeer(t, ours);
       const encoder = new HpackEncoder();
       peer.onSettings = (frame) => {
-        const size = frames.settingOf(frame, frames.settingIds.headerTableSize);
-        if (size !== undefined) encoder.limitTable(size);
-        peer.send(frames.settingsAck());
+        for (const [id, value] of settingsOf(frame.payload)) {
+          if (id === settingIds.HEADER_TABLE_SIZE) encoder.limitTable(value);
+        }
+        peer.send(settingsAnswer());
       };
       const session = http2.performServerHandshake(theirs, { settings: { headerTableSize: pick(random, tableSizes) } });
       t.after(() => session.destroy());
       const broken = once(session, "error").then(([error]) => Promise.reject(error as Error));
-      peer.send(Buffer.concat([frames.preface, frames.settings()]));
+      peer.send(Buffer.concat([clientPreface, settingsFrame([])]));
       await peer.next(isAck);
       for (let i = 0; i < 400; i++) {
         if (random() < 0.1) {
@@ -81,7 +85,7 @@ suite("HPACK against nghttp2", () => {
         const sent = randomFields(random);
         const block = encoder.encode(sent.map(([name, value]) => ({ name, value })));
         const heard = once(session, "stream") as Promise<[http2.ServerHttp2Stream, unknown, number, string[]]>;
-        peer.send(frames.headers(1 + 2 * i, block, frames.flags.endHeaders | frames.flags.endStream));
+        peer.send(headersFrames(1 + 2 * i, block, true, 16_384));
         const [stream, , , raw] = await Promise.race([heard, broken]);
         assert.deepEqual(inPairs(raw), sent);
         stream.on("error", () => undefined);
@@ -94,10 +98,10 @@ suite("HPACK against nghttp2", () => {
 
 /** The other end of the pipe, frame by frame. */
 class RawPeer {
-  onSettings: (frame: Frame) => void = () => undefined;
+  onSettings: (frame: WireFrame) => void = () => undefined;
   readonly #pipe: Duplex;
-  readonly #reader = new FrameReader();
-  readonly #seen: Frame[] = [];
+  readonly #reader = new FrameSplitter();
+  readonly #seen: WireFrame[] = [];
   #wake: () => void = () => undefined;
 
   constructor(t: TestContext, pipe: Duplex) {
@@ -111,7 +115,7 @@ class RawPeer {
   }
 
   /** The next frame that is wanted; those before it are forgotten. */
-  async next(wanted: (frame: Frame) => boolean): Promise<Frame> {
+  async next(wanted: (frame: WireFrame) => boolean): Promise<WireFrame> {
     for (;;) {
       for (let frame = this.#seen.shift(); frame !== undefined; frame = this.#seen.shift()) {
         if (wanted(frame)) return frame;
@@ -123,13 +127,13 @@ class RawPeer {
   }
 
   async nextBlock(): Promise<{ stream: number; block: Buffer }> {
-    const first = await this.next(({ type }) => type === frames.frameTypes.headers);
-    const priority = (first.flags & frames.flags.priority) !== 0 ? 5 : 0;
+    const first = await this.next(({ type }) => type === frameTypes.HEADERS);
+    const priority = (first.flags & flags.PRIORITY) !== 0 ? 5 : 0;
     const parts = [first.payload.subarray(priority)];
     let last = first;
-    while ((last.flags & frames.flags.endHeaders) === 0) {
+    while ((last.flags & flags.END_HEADERS) === 0) {
       last = await this.next(() => true);
-      assert.equal(last.type, frames.frameTypes.continuation);
+      assert.equal(last.type, frameTypes.CONTINUATION);
       parts.push(last.payload);
     }
     return { stream: first.stream, block: Buffer.concat(parts) };
@@ -137,9 +141,9 @@ class RawPeer {
 
   #read(chunk: Buffer): void {
     const isPreface = chunk.subarray(0, 3).toString("latin1") === "PRI";
-    for (const frame of this.#reader.read(isPreface ? chunk.subarray(frames.preface.length) : chunk)) {
-      if (frame.type === frames.frameTypes.settings && (frame.flags & frames.flags.ack) === 0) this.onSettings(frame);
-      if (frame.type === frames.frameTypes.goaway) assert.equal(frames.errorCodeOf(frame), 0, "GOAWAY");
+    for (const frame of this.#reader.take(isPreface ? chunk.subarray(clientPreface.length) : chunk)) {
+      if (frame.type === frameTypes.SETTINGS && !isAck(frame)) this.onSettings(frame);
+      if (frame.type === frameTypes.GOAWAY) assert.equal(frame.payload.readUInt32BE(4), 0, "GOAWAY");
       this.#seen.push(frame);
     }
     this.#wake();
@@ -181,8 +185,8 @@ function inPairs(raw: readonly string[]): Pair[] {
   return raw.flatMap((name, index): Pair[] => (index % 2 === 0 ? [[name, raw[index + 1] ?? ""]] : []));
 }
 
-function isAck({ type, flags }: Frame): boolean {
-  return type === frames.frameTypes.settings && (flags & frames.flags.ack) !== 0;
+function isAck(frame: WireFrame): boolean {
+  return frame.type === frameTypes.SETTINGS && (frame.flags & flags.ACK) !== 0;
 }
 
 function pick<T>(random: Random, from: readonly T[]): T {
