@@ -56,6 +56,7 @@ export function handshakeError(error: Error): TunnelError {
   const { code = "", reason } = error as { code?: string; reason?: string };
   if (code === "CERT_HAS_EXPIRED") return new TunnelError({ code: "tunnel.certificate-expired" });
   if (code === "CERT_NOT_YET_VALID") return new TunnelError({ code: "tunnel.certificate-not-yet-valid" });
+  if (unfit.has(code)) return new TunnelError({ code: "tunnel.certificate-unfit", detail: code });
   if (untrusted.has(code)) return new TunnelError({ code: "tunnel.certificate-untrusted", detail: code });
   return new TunnelError({ code: "tunnel.tls-failed", detail: reason ?? (code === "" ? error.message : code) });
 }
@@ -91,8 +92,7 @@ const untrusted = new Set([
   "CERT_SIGNATURE_FAILURE",
   "CERT_UNTRUSTED",
   "CERT_REJECTED",
-  "INVALID_CA",
-  "INVALID_PURPOSE",
-  "CERT_CHAIN_TOO_LONG",
-  "PATH_LENGTH_EXCEEDED",
 ]);
+
+/** Those that mean: one certificate of the chain must not be used as it is. Node has no name for a weak key or digest, or a key usage. */
+const unfit = new Set(["INVALID_CA", "INVALID_PURPOSE", "CERT_CHAIN_TOO_LONG", "PATH_LENGTH_EXCEEDED", "UNSPECIFIED"]);

@@ -13,7 +13,7 @@ export class TunnelError extends TypedError<
   | { readonly code: "tunnel.tls-timeout"; readonly afterMs: number }
   | { readonly code: "tunnel.tls-failed"; readonly detail: string } // OpenSSL's code or alert
   | { readonly code: "tunnel.certificate-expired" | "tunnel.certificate-not-yet-valid" }
-  | { readonly code: "tunnel.certificate-untrusted"; readonly detail: string }
+  | { readonly code: "tunnel.certificate-untrusted" | "tunnel.certificate-unfit"; readonly detail: string }
   | { readonly code: "tunnel.bad-identity"; readonly detail: string } // not exactly one SPIFFE id
   | { readonly code: "tunnel.san-mismatch"; readonly presented: string; readonly accepted: readonly string[] }
   | { readonly code: "tunnel.not-h2"; readonly alpn: string }

@@ -60,6 +60,8 @@ function tunnelReason(type: TunnelError["type"]): Failure {
       return say("PEER_CERT_NOT_YET_VALID");
     case "tunnel.certificate-untrusted":
       return say("PEER_CERT_UNTRUSTED", type.detail);
+    case "tunnel.certificate-unfit":
+      return say("PEER_CERT_UNFIT", type.detail);
     case "tunnel.bad-identity":
       return say("BAD_IDENTITY", type.detail);
     case "tunnel.san-mismatch":
