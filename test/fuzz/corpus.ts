@@ -1,10 +1,15 @@
-/** Inputs that are kept: text files of hexadecimal octets; a line that begins with `#` says what it is about. */
+/**
+ * Inputs that are kept: text files of hexadecimal octets. A line that begins with `#` says what it is about, one that begins with `# =>`
+ * what comes of it.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 export interface CorpusEntry {
   readonly name: string;
   readonly input: Buffer;
+  /** What the target returns for it. */
+  readonly outcome: string;
 }
 
 /** @param target the folder beside this file. */
@@ -13,7 +18,10 @@ export function readCorpus(target: string): readonly CorpusEntry[] {
   return readdirSync(folder)
     .filter((file) => file.endsWith(".hex"))
     .sort()
-    .map((file) => ({ name: file, input: parseHex(readFileSync(join(folder, file), "utf8")) }));
+    .map((file) => {
+      const text = readFileSync(join(folder, file), "utf8");
+      return { name: file, input: parseHex(text), outcome: /^# =>(.*)$/m.exec(text)?.[1]?.trim() ?? "" };
+    });
 }
 
 export function parseHex(text: string): Buffer {

@@ -4,6 +4,8 @@ import { HpackDecoder } from "../../core/protocol/h2/hpack/decoder.ts";
 import { HpackError } from "../../core/protocol/h2/hpack/hpack-error.ts";
 
 export interface WireFrame {
+  /** Of the payload when it is complete. */
+  readonly length: number;
   readonly type: number;
   readonly flags: number;
   readonly stream: number;
@@ -27,13 +29,14 @@ export class WireLaw {
   readonly #isServer: boolean;
   readonly #window: number;
   readonly #connectionWindow: number;
-  readonly #in = new FrameSplitter((type, stream, length) => {
+  readonly #in = new FrameSplitter(({ type, stream, length }) => {
     if (type !== 0) return;
     this.#receiveWindow -= length;
     this.#stream(stream).granted -= length;
   });
   readonly #out = new FrameSplitter();
   readonly #streams = new Map<number, Written>();
+  readonly #content = new Map<number, readonly Buffer[]>();
   readonly #decoder = new HpackDecoder({ tableSize: 4096, listSize: Infinity });
   /** Settings that were received and not acknowledged. */
   readonly #settings: (readonly (readonly [id: number, value: number])[])[] = [];
@@ -72,7 +75,16 @@ export class WireLaw {
     for (const frame of this.#out.take(rest)) this.#wroteFrame(frame);
   }
 
-  #receivedFrame({ type, flags, stream, payload }: WireFrame): void {
+  /** All data that came in a stream, without padding; also of a frame that is not complete. */
+  contentReceived(stream: number): Buffer {
+    const { partial } = this.#in;
+    const isMore = partial?.type === 0 && partial.stream === stream;
+    return Buffer.concat([...(this.#content.get(stream) ?? []), ...(isMore ? [dataOf(partial)] : [])]);
+  }
+
+  #receivedFrame(frame: WireFrame): void {
+    const { type, flags, stream, payload } = frame;
+    if (type === 0) this.#content.set(stream, [...(this.#content.get(stream) ?? []), dataOf(frame)]);
     if (type === 1 && stream % 2 === 1) this.#lastOfPeer = Math.max(this.#lastOfPeer, stream);
     if (type === 4 && (flags & 1) === 0) this.#settings.push(settingsOf(payload));
     if (type === 6 && (flags & 1) === 0) this.#pings.push(payload.toString("hex"));
@@ -187,30 +199,41 @@ export class WireLaw {
 
 /** Octets to frames, in any pieces. */
 export class FrameSplitter {
-  readonly #begun: (type: number, stream: number, length: number) => void;
+  readonly #begun: (frame: WireFrame) => void;
   #rest = Buffer.alloc(0);
   /** Whether the frame that is not complete has been told of. */
   #isBegun = false;
 
   /** @param begun is told of each frame as soon as its header is there. */
-  constructor(begun: (type: number, stream: number, length: number) => void = () => undefined) {
+  constructor(begun: (frame: WireFrame) => void = () => undefined) {
     this.#begun = begun;
   }
 
   *take(bytes: Uint8Array): Generator<WireFrame> {
     this.#rest = Buffer.concat([this.#rest, bytes]);
-    while (this.#rest.length >= 9) {
-      const end = 9 + this.#rest.readUIntBE(0, 3);
-      const [type = 0, flags = 0] = this.#rest.subarray(3, 5);
-      const stream = this.#rest.readUInt32BE(5) & 0x7fff_ffff;
-      if (!this.#isBegun) this.#begun(type, stream, end - 9);
-      this.#isBegun = this.#rest.length < end;
+    for (let frame = this.partial; frame !== undefined; frame = this.partial) {
+      if (!this.#isBegun) this.#begun(frame);
+      this.#isBegun = frame.payload.length < frame.length;
       if (this.#isBegun) return;
-      const payload = this.#rest.subarray(9, end);
-      this.#rest = this.#rest.subarray(end);
-      yield { type, flags, stream, payload };
+      this.#rest = this.#rest.subarray(9 + frame.length);
+      yield frame;
     }
   }
+
+  /** The frame whose header is there, and as much of its payload as came. */
+  get partial(): WireFrame | undefined {
+    if (this.#rest.length < 9) return undefined;
+    const length = this.#rest.readUIntBE(0, 3);
+    const [type = 0, flags = 0] = this.#rest.subarray(3, 5);
+    const stream = this.#rest.readUInt32BE(5) & 0x7fff_ffff;
+    return { length, type, flags, stream, payload: this.#rest.subarray(9, 9 + length) };
+  }
+}
+
+/** A DATA frame's payload without its padding. */
+function dataOf({ flags, length, payload }: WireFrame): Buffer {
+  if ((flags & 8) === 0) return payload;
+  return payload.subarray(1, Math.max(1, length - (payload[0] ?? 0)));
 }
 
 /** The settings in a SETTINGS frame. */
