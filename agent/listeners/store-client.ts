@@ -13,6 +13,7 @@ import { closeDescriptor } from "../../core/linux/sockets.ts";
 import {
   decodeStoreResponse,
   encodeStoreRequest,
+  listenerName,
   ListenerStoreError,
   type StoredListener,
   type StoreRequest,
@@ -45,7 +46,7 @@ export interface StoreClientOptions {
 
 type Job =
   | { readonly kind: "take"; readonly uid: string; readonly settle: (taken: TakenListener[]) => void }
-  | { readonly kind: "put"; readonly uid: string; readonly port: number } // whatever is held there by the time it is sent
+  | { readonly kind: "put"; readonly uid: string; readonly name: string } // whatever is held there by the time it is sent
   | { readonly kind: "drop"; readonly uid: string }
   | { readonly kind: "serving" }
   | { readonly kind: "successor"; readonly settle: (serving: boolean) => void };
@@ -82,9 +83,12 @@ export class StoreClient {
     return new Promise((settle) => this.#ask({ kind: "take", uid, settle }, "first"));
   }
 
-  /** Has what is held there kept. Never fails for the caller: a store that is away gets everything when it is back. */
-  put(uid: string, ports: readonly number[]): void {
-    for (const port of ports) this.#ask({ kind: "put", uid, port });
+  /**
+   * Has what is held there kept. Never fails for the caller: a store that is away gets everything when it is back.
+   * @param names as listenerName says them.
+   */
+  put(uid: string, names: readonly string[]): void {
+    for (const name of names) this.#ask({ kind: "put", uid, name });
   }
 
   /** What the store keeps of that pod is of no use. */
@@ -119,7 +123,8 @@ export class StoreClient {
     connection.onPacket((bytes, descriptors) => this.#answered(connection, bytes, descriptors));
     connection.onClose((error) => this.#lost(connection, error?.message ?? "closed by the node daemon"));
     log.info({ path }, "connected to the listener store");
-    for (const { listener } of held()) this.#queue.push({ kind: "put", uid: listener.uid, port: listener.port });
+    for (const { listener } of held())
+      this.#queue.push({ kind: "put", uid: listener.uid, name: listenerName(listener) });
     if (this.#serving) this.#queue.push({ kind: "serving" });
     this.#next();
     onConnected();
@@ -162,7 +167,7 @@ export class StoreClient {
     if (job.kind === "take" || job.kind === "drop") return { request: { kind: job.kind, uid: job.uid } };
     if (job.kind !== "put") return { request: { kind: job.kind } };
     for (const { listener, fd } of this.#options.held(job.uid)) {
-      if (listener.port === job.port) return { request: { kind: "put", listener }, fd };
+      if (listenerName(listener) === job.name) return { request: { kind: "put", listener }, fd };
     }
     return undefined;
   }

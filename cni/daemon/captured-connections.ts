@@ -14,8 +14,8 @@ export interface HeldSockets {
   readonly listeners: number;
 }
 
-/** Captured going out, captured coming in, and HBONE, whose streams continue as connections to the application. */
-const agentPorts: ReadonlySet<number> = new Set([ports.outbound, ports.inboundPlaintext, ports.hbone]);
+/** Captured going out, captured coming in, HBONE, whose streams continue as connections to the application, and DNS over TCP. */
+const agentPorts: ReadonlySet<number> = new Set([ports.outbound, ports.inboundPlaintext, ports.hbone, ports.dns]);
 
 /** @param podAddresses canonical text; what the namespace's own interfaces carry is added. */
 export function heldSockets(netns: number, podAddresses: readonly string[]): HeldSockets {

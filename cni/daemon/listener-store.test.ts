@@ -96,7 +96,7 @@ test(
       assert.equal((await agent.put(fd, 16_000 + i)).kind, "ok");
     }
     const full = await agent.put(world.listener(17_000), 17_000);
-    assert.ok(full.kind === "error" && /6 already/.test(full.reason));
+    assert.ok(full.kind === "error" && /8 already/.test(full.reason));
     // One in the place of an earlier one is none more.
     assert.equal((await agent.put(another, 16_001)).kind, "ok");
     assert.equal(world.store.size, maxListenersPerPod);

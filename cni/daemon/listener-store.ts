@@ -10,6 +10,7 @@ import { closeDescriptor } from "../../core/linux/sockets.ts";
 import {
   decodeStoreRequest,
   encodeStoreResponse,
+  listenerName,
   ListenerStoreError,
   type StoredListener,
   type StoreRequest,
@@ -35,8 +36,8 @@ interface Link {
   serving: boolean;
 }
 
-/** An agent listens on three ports in a pod, on four with DNS over both protocols; more than six is no agent of ours. */
-export const maxListenersPerPod = 6;
+/** An agent listens on three ports in a pod, and for DNS on four sockets more: two protocols, two loopbacks. More than eight is no agent of ours. */
+export const maxListenersPerPod = 8;
 
 export class ListenerStore {
   readonly #modules: ListenerStoreModules;
@@ -117,29 +118,34 @@ export class ListenerStore {
 
   /** @returns why it isn't kept; the descriptor is then closed. */
   #put(listener: StoredListener, fd: number): string | undefined {
-    const { uid, port } = listener;
+    const { uid } = listener;
+    const name = listenerName(listener);
     const objection = this.#objection(listener, fd);
     if (objection !== undefined) {
       closeDescriptor(fd);
-      this.#modules.log.warn({ uid, port, objection }, "a socket was not taken into the listener store");
+      this.#modules.log.warn({ uid, listener: name, objection }, "a socket was not taken into the listener store");
       return objection;
     }
     const kept = this.#kept.get(uid) ?? [];
-    const earlier = kept.find((one) => one.listener.port === port);
+    const earlier = kept.find((one) => listenerName(one.listener) === name);
     if (earlier !== undefined) closeDescriptor(earlier.fd);
     this.#kept.set(uid, [...kept.filter((one) => one !== earlier), { listener, fd }]);
     return undefined;
   }
 
-  #objection({ uid, port, transparent }: StoredListener, fd: number): string | undefined {
+  #objection(listener: StoredListener, fd: number): string | undefined {
+    const { uid, port, transparent, protocol = "tcp", address } = listener;
     const netns = this.#modules.namespaceOf(uid);
     if (netns === undefined) return "no such pod is served here";
     const found = inspectListener(fd);
-    if (found === undefined) return "not a listening TCP socket";
+    if (found === undefined) return "not a listening socket";
     if (found.port !== port) return `it listens on port ${found.port}`;
+    if (found.protocol !== protocol) return `it speaks ${found.protocol}`;
+    if (found.address !== address) return `it listens at ${found.address ?? "every address"}`;
     if (found.transparent !== transparent) return "what was said of transparency isn't so";
     if (!isSocketIn(fd, netns)) return "it is not in the pod's namespace";
-    const others = (this.#kept.get(uid) ?? []).filter(({ listener }) => listener.port !== port);
+    const name = listenerName(listener);
+    const others = (this.#kept.get(uid) ?? []).filter((kept) => listenerName(kept.listener) !== name);
     return others.length >= maxListenersPerPod ? `the pod has ${maxListenersPerPod} already` : undefined;
   }
 

@@ -14,7 +14,7 @@ import { CniError } from "./errors.ts";
 import { readDrift, readTruth } from "./kernel-truth.ts";
 import type { PodNamespaces } from "./pod-namespaces.ts";
 import type { PodKernel } from "./reconciler-ports.ts";
-import { capturedConnections, enrolRules, podRouting, releaseRules, removeRules } from "./rules.ts";
+import { capturedConnections, capturedQueries, enrolRules, podRouting, releaseRules, removeRules } from "./rules.ts";
 
 export class NamespaceKernel implements PodKernel {
   readonly #namespaces: PodNamespaces;
@@ -56,6 +56,7 @@ export class NamespaceKernel implements PodKernel {
     const held = this.#namespaces.hold(uid);
     if (held instanceof CniError) return held;
     try {
+      forgetConnections(held.fd, ...capturedQueries());
       return heldSockets(held.fd, addresses);
     } catch (thrown) {
       return kernelError("count", thrown);

@@ -80,6 +80,17 @@ export function capturedConnections(): (readonly [ConnectionFilter, (one: Tracke
   ];
 }
 
+/**
+ * Clients that ask from one port again and again would be sent to the agent's DNS port as long as the kernel remembers the first time: to be forgotten
+ * when the agent has been told that it is to answer no more.
+ */
+export function capturedQueries(): readonly [ConnectionFilter, (one: TrackedConnection) => boolean] {
+  return [
+    { destinationTranslated: true },
+    ({ protocol, reply }: TrackedConnection): boolean => protocol === "udp" && reply.source.port === ports.dns,
+  ];
+}
+
 /** Packets of proxied inbound connections are delivered here whatever address they bear: to the agent's transparent sockets. */
 export function podRouting(ipv6: boolean): { rules: MarkRule[]; routes: Omit<RouteOptions, "netns">[] } {
   const families = ipv6 ? (["ipv4", "ipv6"] as const) : (["ipv4"] as const);

@@ -5,6 +5,7 @@ import { closeDescriptor } from "../../core/linux/sockets.ts";
 import {
   decodeStoreRequest,
   encodeStoreResponse,
+  listenerName,
   ListenerStoreError,
   type StoredListener,
   type StoreRequest,
@@ -17,7 +18,7 @@ export interface Kept {
 }
 
 export interface TinyStore {
-  /** By `uid port`. */
+  /** By uid and name. */
   readonly kept: Map<string, Kept>;
   /** What it was asked, in order. */
   readonly heard: StoreRequest[];
@@ -50,7 +51,7 @@ export function startTinyStore(path: string): TinyStore {
     };
     switch (request.kind) {
       case "put": {
-        const key = `${request.listener.uid} ${request.listener.port}`;
+        const key = `${request.listener.uid} ${listenerName(request.listener)}`;
         const earlier = kept.get(key);
         if (earlier !== undefined) closeDescriptor(earlier.fd);
         kept.set(key, { listener: request.listener, fd: fd ?? -1 });

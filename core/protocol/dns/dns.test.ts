@@ -2,13 +2,18 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { dnsMessage, optRecord, rootRecord, withCounts } from "../../../test/support/dns-messages.ts";
 import { addressAnswer, extendedErrors, refusal, udpLimit } from "./answer.ts";
 import { isAnswerTo, viewQuery, withId, type DnsQuery, type Unusual } from "./message-view.ts";
 import { frame, FrameReader } from "./tcp-frames.ts";
 
 /** `cart.shop` A IN, id 0x1234, RD. */
-const plain = message({ name: "Cart.shop", type: 1 });
-const withEdns = message({ name: "Cart.shop", type: 28, additional: [opt({ payload: 1232, dnssecOk: true })] });
+const plain = dnsMessage({ name: "Cart.shop", type: 1 });
+const withEdns = dnsMessage({
+  name: "Cart.shop",
+  type: 28,
+  additional: [optRecord({ payload: 1232, dnssecOk: true })],
+});
 
 describe("a query", () => {
   test("is its id, its flags, its question in lower case, and its EDNS", () => {
@@ -28,14 +33,14 @@ describe("a query", () => {
   });
 
   test("of another class, signed, with records or truncated is not plain: only its addressee can answer it", () => {
-    const signature = record(0, 250, Buffer.alloc(20));
+    const signature = rootRecord(250, Buffer.alloc(20));
     for (const bytes of [
-      message({ name: "cart", type: 1, class: 3 }),
-      message({ name: "cart", type: 1, class: 255 }),
-      message({ name: "cart", type: 1, additional: [signature] }),
-      message({ name: "cart", type: 1, additional: [opt({}), signature] }),
-      message({ name: "cart", type: 1, authority: [record(0, 6, Buffer.alloc(22))] }),
-      message({ name: "cart", type: 1, flags: 0x0300 }),
+      dnsMessage({ name: "cart", type: 1, class: 3 }),
+      dnsMessage({ name: "cart", type: 1, class: 255 }),
+      dnsMessage({ name: "cart", type: 1, additional: [signature] }),
+      dnsMessage({ name: "cart", type: 1, additional: [optRecord(), signature] }),
+      dnsMessage({ name: "cart", type: 1, authority: [rootRecord(6, Buffer.alloc(22))] }),
+      dnsMessage({ name: "cart", type: 1, flags: 0x0300 }),
     ]) {
       const view = viewQuery(bytes);
       assert.ok(view.kind === "query" && !view.isPlain);
@@ -44,7 +49,7 @@ describe("a query", () => {
 
   test("has no name where no host could be called so", () => {
     for (const name of ["", "a\\.b.c", "caf\u00e9.example", "with space.example", "nul\u0000.example"]) {
-      const view = viewQuery(message({ labels: name === "" ? [] : [name.replace("\\.", "."), "x"], type: 1 }));
+      const view = viewQuery(dnsMessage({ labels: name === "" ? [] : [name.replace("\\.", "."), "x"], type: 1 }));
       assert.ok(view.kind === "query");
       assert.equal(view.question.name, undefined);
     }
@@ -60,62 +65,62 @@ describe("H086 what is no query", () => {
   const rows: [string, Uint8Array, Partial<Unusual>][] = [
     ["an empty packet", new Uint8Array(0), { kind: "dropped", because: "too short" }],
     ["eleven bytes", plain.subarray(0, 11), { kind: "dropped", because: "too short" }],
-    ["a response", message({ name: "a", type: 1, flags: 0x8180 }), { kind: "dropped", because: "a response" }],
-    ["a status request", message({ name: "a", type: 1, flags: 2 << 11 }), { kind: "refused", rcode: 4 }],
-    ["an inverse query", message({ name: "a", type: 1, flags: 1 << 11 }), { kind: "refused", rcode: 4 }],
+    ["a response", dnsMessage({ name: "a", type: 1, flags: 0x8180 }), { kind: "dropped", because: "a response" }],
+    ["a status request", dnsMessage({ name: "a", type: 1, flags: 2 << 11 }), { kind: "refused", rcode: 4 }],
+    ["an inverse query", dnsMessage({ name: "a", type: 1, flags: 1 << 11 }), { kind: "refused", rcode: 4 }],
     [
       "an opcode that nobody has given out",
-      message({ name: "a", type: 1, flags: 15 << 11 }),
+      dnsMessage({ name: "a", type: 1, flags: 15 << 11 }),
       { kind: "refused", rcode: 4 },
     ],
-    ["no question", counts(plain, 0, 0, 0, 0), { kind: "refused", rcode: 1, because: "question count" }],
-    ["two questions", counts(plain, 2, 0, 0, 0), { kind: "refused", rcode: 1, because: "question count" }],
-    ["65,535 questions", counts(plain, 0xffff, 0, 0, 0), { kind: "refused", rcode: 1, because: "question count" }],
-    ["65,535 answers", counts(plain, 1, 0xffff, 0, 0), { kind: "refused", rcode: 1, because: "records" }],
+    ["no question", withCounts(plain, 0, 0, 0, 0), { kind: "refused", rcode: 1, because: "question count" }],
+    ["two questions", withCounts(plain, 2, 0, 0, 0), { kind: "refused", rcode: 1, because: "question count" }],
+    ["65,535 questions", withCounts(plain, 0xffff, 0, 0, 0), { kind: "refused", rcode: 1, because: "question count" }],
+    ["65,535 answers", withCounts(plain, 1, 0xffff, 0, 0), { kind: "refused", rcode: 1, because: "records" }],
     [
       "65,535 records of every kind",
-      counts(plain, 1, 0xffff, 0xffff, 0xffff),
+      withCounts(plain, 1, 0xffff, 0xffff, 0xffff),
       { kind: "refused", rcode: 1, because: "records" },
     ],
     ["a question cut short", plain.subarray(0, 25), { kind: "refused", rcode: 1, because: "question" }],
     [
       "a name without an end",
-      message({ raw: Buffer.from([63]), type: 1 }).subarray(0, 14),
+      dnsMessage({ raw: Buffer.from([63]), type: 1 }).subarray(0, 14),
       { kind: "refused", rcode: 1, because: "question" },
     ],
     [
       "a name that points at itself",
-      message({ raw: Buffer.from([0xc0, 12]), type: 1 }),
+      dnsMessage({ raw: Buffer.from([0xc0, 12]), type: 1 }),
       { kind: "refused", rcode: 1, because: "question" },
     ],
     [
       "a name that points at its beginning",
-      message({ raw: Buffer.from([1, 97, 0xc0, 12]), type: 1 }),
+      dnsMessage({ raw: Buffer.from([1, 97, 0xc0, 12]), type: 1 }),
       { kind: "refused", rcode: 1, because: "question" },
     ],
     [
       "a label of a reserved kind",
-      message({ raw: Buffer.from([0x41, 97, 0]), type: 1 }),
+      dnsMessage({ raw: Buffer.from([0x41, 97, 0]), type: 1 }),
       { kind: "refused", rcode: 1, because: "question" },
     ],
     [
       "a name of 256 bytes",
-      message({ labels: [63, 63, 63, 62].map((length) => "x".repeat(length)), type: 1 }),
+      dnsMessage({ labels: [63, 63, 63, 62].map((length) => "x".repeat(length)), type: 1 }),
       { kind: "refused", rcode: 1, because: "question" },
     ],
     [
       "two OPT records",
-      message({ name: "a", type: 1, additional: [opt({}), opt({})] }),
+      dnsMessage({ name: "a", type: 1, additional: [optRecord(), optRecord()] }),
       { kind: "refused", rcode: 1, because: "second OPT" },
     ],
     [
       "an OPT record with a name",
-      message({ name: "a", type: 1, additional: [Buffer.concat([Buffer.from([1, 97]), opt({})])] }),
+      dnsMessage({ name: "a", type: 1, additional: [Buffer.concat([Buffer.from([1, 97]), optRecord()])] }),
       { kind: "refused", rcode: 1 },
     ],
     [
       "a record longer than the message",
-      message({ name: "a", type: 1, additional: [opt({ length: 9 })] }),
+      dnsMessage({ name: "a", type: 1, additional: [optRecord({ length: 9 })] }),
       { kind: "refused", rcode: 1, because: "records" },
     ],
     ["64 KB", Buffer.concat([plain, Buffer.alloc(65_000)]), { kind: "refused", rcode: 1, because: "too long" }],
@@ -128,20 +133,20 @@ describe("H086 what is no query", () => {
   }
 
   test("H086 a name of 255 bytes is still a name", () => {
-    const view = viewQuery(message({ labels: [63, 63, 63, 61].map((length) => "x".repeat(length)), type: 1 }));
+    const view = viewQuery(dnsMessage({ labels: [63, 63, 63, 61].map((length) => "x".repeat(length)), type: 1 }));
     assert.ok(view.kind === "query");
   });
 
   test("an update or a notification passes as it is, if it is one", () => {
     for (const opcode of [4, 5]) {
-      const bytes = message({
+      const bytes = dnsMessage({
         name: "zone.example",
         type: 6,
         flags: opcode << 11,
-        authority: [record(0, 1, Buffer.alloc(4))],
+        authority: [rootRecord(1, Buffer.alloc(4))],
       });
       assert.deepEqual(viewQuery(bytes), { kind: "opaque", id: 0x1234 });
-      assert.equal(viewQuery(counts(bytes, 0, 0, 0, 0)).kind, "refused");
+      assert.equal(viewQuery(withCounts(bytes, 0, 0, 0, 0)).kind, "refused");
     }
   });
 
@@ -178,7 +183,7 @@ describe("H086 what is no query", () => {
     // Names of one pointer, which is not followed, and no data.
     const shortest = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
     const additional = Array.from({ length: 339 }, () => shortest);
-    const view = viewQuery(message({ name: "a", type: 1, additional }));
+    const view = viewQuery(dnsMessage({ name: "a", type: 1, additional }));
     assert.ok(view.kind === "query" && !view.isPlain);
   });
 });
@@ -215,12 +220,12 @@ describe("an answer", () => {
     const bytes = answer(withEdns, ["fd00::1"]);
     assert.equal(bytes.subarray(-11).toString("hex"), "00" + "0029" + "04d0" + "0000" + "8000" + "0000");
     assert.equal(bytes.readUInt16BE(10), 1);
-    const small = message({ name: "a", type: 1, additional: [opt({ payload: 100 })] });
+    const small = dnsMessage({ name: "a", type: 1, additional: [optRecord({ payload: 100 })] });
     assert.equal(answer(small, []).readUInt16BE(answer(small, []).length - 8), 512, "never below what everybody takes");
   });
 
   test("F-188 to a version of EDNS that is not there yet says which there is", () => {
-    const bytes = answer(message({ name: "a", type: 1, additional: [opt({ version: 1 })] }), ["10.0.0.1"]);
+    const bytes = answer(dnsMessage({ name: "a", type: 1, additional: [optRecord({ version: 1 })] }), ["10.0.0.1"]);
     assert.equal(bytes.readUInt16BE(6), 0);
     assert.equal((bytes[3] ?? 0) & 0xf, 0, "lower four bits of BADVERS");
     assert.equal(bytes[bytes.length - 6], 1, "upper eight bits of BADVERS");
@@ -228,7 +233,7 @@ describe("an answer", () => {
   });
 
   test("F-184 names the addresses after what is left when a search domain is cut off", () => {
-    const asked = message({ name: "api.example.com.shop.svc.cluster.local", type: 1 });
+    const asked = dnsMessage({ name: "api.example.com.shop.svc.cluster.local", type: 1 });
     const query = viewQuery(asked) as DnsQuery;
     const bytes = Buffer.from(
       addressAnswer({ bytes: asked, query, addresses: ["10.0.0.1"], canonicalLabels: 3, ttlSeconds: 30, limit: 512 }),
@@ -261,7 +266,7 @@ describe("an answer", () => {
     assert.equal(cut.readUInt16BE(6), Math.floor((512 - 27) / 16));
     assert.equal(answer(plain, many, 65_535).readUInt16BE(6), 100);
     assert.equal(answer(plain, many, 65_535).readUInt16BE(2) & 0x0200, 0);
-    const edns = answer(message({ name: "a", type: 1, additional: [opt({ payload: 700 })] }), many, 700);
+    const edns = answer(dnsMessage({ name: "a", type: 1, additional: [optRecord({ payload: 700 })] }), many, 700);
     assert.ok(edns.length <= 700 && edns.readUInt16BE(2) & 0x0200 && edns.readUInt16BE(10) === 1);
     const endless = Array.from({ length: 5_000 }, (_, i) => `fd00::${i.toString(16)}`);
     assert.ok(answer(withEdns, endless, 65_535).length <= 65_535, "over TCP as many as a message takes");
@@ -295,24 +300,24 @@ describe("a refusal", () => {
 
   test("of something unreadable is a header", () => {
     assert.equal(
-      Buffer.from(refusal(counts(plain, 9, 0, 0, 0), 1)).toString("hex"),
+      Buffer.from(refusal(withCounts(plain, 9, 0, 0, 0), 1)).toString("hex"),
       "1234" + "8101" + "0000".repeat(4),
     );
   });
 });
 
 describe("H089 a reply", () => {
-  const query = message({ name: "cart.shop", type: 16 });
-  const good = message({ name: "CART.shop", type: 16, flags: 0x8180 });
+  const query = dnsMessage({ name: "cart.shop", type: 16 });
+  const good = dnsMessage({ name: "CART.shop", type: 16, flags: 0x8180 });
   const rows: [string, Uint8Array, boolean][] = [
     ["to the question, in any case", good, true],
     ["with another id", withId(good, 7), false],
-    ["to another name", message({ name: "cart.shoq", type: 16, flags: 0x8180 }), false],
-    ["to another type", message({ name: "cart.shop", type: 1, flags: 0x8180 }), false],
-    ["to another class", message({ name: "cart.shop", type: 16, class: 3, flags: 0x8180 }), false],
-    ["to a longer name", message({ name: "cart.shop.example", type: 16, flags: 0x8180 }), false],
-    ["that is a query", message({ name: "cart.shop", type: 16 }), false],
-    ["of another opcode", message({ name: "cart.shop", type: 16, flags: 0xa180 }), false],
+    ["to another name", dnsMessage({ name: "cart.shoq", type: 16, flags: 0x8180 }), false],
+    ["to another type", dnsMessage({ name: "cart.shop", type: 1, flags: 0x8180 }), false],
+    ["to another class", dnsMessage({ name: "cart.shop", type: 16, class: 3, flags: 0x8180 }), false],
+    ["to a longer name", dnsMessage({ name: "cart.shop.example", type: 16, flags: 0x8180 }), false],
+    ["that is a query", dnsMessage({ name: "cart.shop", type: 16 }), false],
+    ["of another opcode", dnsMessage({ name: "cart.shop", type: 16, flags: 0xa180 }), false],
     ["without a question, that says no", Buffer.from("123481050000000000000000", "hex"), true],
     ["without a question, that says yes", Buffer.from("123481000000000000000000", "hex"), false],
     ["that is cut short", good.subarray(0, good.length - 1), false],
@@ -361,64 +366,4 @@ function answer(bytes: Uint8Array, addresses: readonly string[], limit = 4_096):
   const query = viewQuery(bytes);
   assert.ok(query.kind === "query");
   return Buffer.from(addressAnswer({ bytes, query, addresses, ttlSeconds: 30, limit }));
-}
-
-interface Parts {
-  readonly name?: string;
-  readonly labels?: readonly string[];
-  readonly raw?: Uint8Array;
-  readonly type: number;
-  readonly class?: number;
-  readonly flags?: number;
-  readonly authority?: readonly Uint8Array[];
-  readonly additional?: readonly Uint8Array[];
-}
-
-function message({
-  name,
-  labels = name?.split(".") ?? [],
-  raw,
-  type,
-  class: of = 1,
-  flags = 0x0100,
-  ...records
-}: Parts): Buffer {
-  const { authority = [], additional = [] } = records;
-  const encoded = labels.flatMap((label) => [Buffer.of(Buffer.byteLength(label)), Buffer.from(label)]);
-  const question = raw ?? Buffer.concat([...encoded, Buffer.of(0)]);
-  const fixed = Buffer.of(type >> 8, type & 0xff, of >> 8, of & 0xff);
-  const header = Buffer.alloc(12);
-  header.writeUInt16BE(0x1234, 0);
-  header.writeUInt16BE(flags, 2);
-  return counts(
-    Buffer.concat([header, question, fixed, ...authority, ...additional]),
-    1,
-    0,
-    authority.length,
-    additional.length,
-  );
-}
-
-function counts(bytes: Uint8Array, ...numbers: [number, number, number, number]): Buffer {
-  const copy = Buffer.from(bytes);
-  numbers.forEach((number, i) => copy.writeUInt16BE(number, 4 + 2 * i));
-  return copy;
-}
-
-function opt({ payload = 4096, version = 0, dnssecOk = false, length = 0 }): Buffer {
-  const bytes = Buffer.alloc(11);
-  bytes.writeUInt16BE(41, 1);
-  bytes.writeUInt16BE(payload, 3);
-  bytes[6] = version;
-  bytes.writeUInt16BE(dnssecOk ? 0x8000 : 0, 7);
-  bytes.writeUInt16BE(length, 9);
-  return bytes;
-}
-
-function record(name: number, type: number, data: Uint8Array): Buffer {
-  const fixed = Buffer.alloc(11);
-  fixed[0] = name;
-  fixed.writeUInt16BE(type, 1);
-  fixed.writeUInt16BE(data.length, 9);
-  return Buffer.concat([fixed, data]);
 }

@@ -3,18 +3,20 @@
  * that outlives the agent. Ours alone, beside ZDS. SOCK_SEQPACKET, one JSON object a packet, its one key says what it is; lock-step:
  *
  *     agent → daemon                                        daemon → agent, in the order of the requests
- *     {"put":{"uid","port","transparent"}} + descriptor     {"ok":true} | {"error":"…"}
+ *     {"put":{"uid","port","transparent",                   {"ok":true} | {"error":"…"}
+ *       "protocol"?,"address"?}} + descriptor
  *     {"take":{"uid"}}                                      {"listener":{"uid","port","transparent"}} + descriptor, each; {"end":{"uid"}}
  *     {"drop":{"uid"}}                                      {"ok":true}
  *     {"serving":true}                                      {"ok":true}
  *     {"successor":true}                                    {"successor":true|false}
  *
- * A take copies: what is kept stays kept. A later put of the same pod and port takes the earlier one's place. `serving` says that this
+ * A take copies: what is kept stays kept. A later put of the same pod, protocol, address and port takes the earlier one's place. `serving` says that this
  * agent accepts for every pod that it was told of; `successor` asks whether an agent that connected to the store after this one, and
  * still is, has said so: until then an agent that is to end goes on accepting. Sockets are not seen here, only bytes and how many
  * descriptors came with them.
  */
 import { messageOf, TypedError } from "../../base/errors.ts";
+import { canonicalIp } from "../../base/ip.ts";
 
 /** Longest packet, both ways. */
 export const storePacketLimit = 1024;
@@ -31,10 +33,22 @@ export class ListenerStoreError extends TypedError<
 export interface StoredListener {
   /** Kubernetes uid of the pod in whose namespace it listens; opaque, 1 to 128 characters. */
   readonly uid: string;
-  /** TCP port. */
   readonly port: number;
   /** It has IP_TRANSPARENT. */
   readonly transparent: boolean;
+  /** Default TCP. */
+  readonly protocol?: "udp";
+  /** Canonical address that it is bound to, where that isn't every one: a port may have several sockets then. */
+  readonly address?: string;
+}
+
+/** What a socket of a pod is known by: a later one of the same name takes an earlier one's place. */
+export function listenerName({
+  port,
+  protocol,
+  address,
+}: Pick<StoredListener, "port" | "protocol" | "address">): string {
+  return `${protocol ?? "tcp"} ${address ?? "*"} ${port}`;
 }
 
 export type StoreRequest =
@@ -172,9 +186,19 @@ function counted<Message extends StoreRequest | StoreResponse>(
 function listenerOf(value: unknown): StoredListener | ListenerStoreError {
   const uid = uidOf(value);
   if (uid instanceof ListenerStoreError) return uid;
-  const { port, transparent } = value as { port?: unknown; transparent?: unknown };
+  const { port, transparent, protocol, address } = value as Record<keyof StoredListener, unknown>;
   if (typeof port !== "number" || !Number.isInteger(port) || port < 1 || port > 65_535) return badField("port");
-  return typeof transparent === "boolean" ? { uid, port, transparent } : badField("transparent");
+  if (typeof transparent !== "boolean") return badField("transparent");
+  if (protocol !== undefined && protocol !== "udp") return badField("protocol");
+  if (address !== undefined && (typeof address !== "string" || canonicalIp(address) !== address))
+    return badField("address");
+  return {
+    uid,
+    port,
+    transparent,
+    ...(protocol !== undefined && { protocol }),
+    ...(address !== undefined && { address }),
+  };
 }
 
 function uidOf(value: unknown): string | ListenerStoreError {
