@@ -1,11 +1,12 @@
 /** Changes in pods' namespaces, as the reconciler asks for them: rules.ts says what, core/linux does it, errors come back as data. */
 import { messageOf } from "../../core/base/errors.ts";
+import { isLoopback } from "../../core/base/ip.ts";
 import { forgetConnections } from "../../core/linux/conntrack.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { addRoute, deleteRoute } from "../../core/linux/netlink/routes.ts";
 import { addRule, deleteRule } from "../../core/linux/netlink/rules.ts";
 import { applyTransaction } from "../../core/linux/nftables/apply.ts";
-import { hasIpv6 } from "../../core/linux/procfs.ts";
+import { hasIpv6, udpEndpoints } from "../../core/linux/procfs.ts";
 import { closeDescriptor, duplicateDescriptor } from "../../core/linux/sockets.ts";
 import type { CaptureOptions } from "./capture-annotations.ts";
 import { cutHeldSockets, heldSockets, type HeldSockets } from "./captured-connections.ts";
@@ -14,7 +15,16 @@ import { CniError } from "./errors.ts";
 import { readDrift, readTruth } from "./kernel-truth.ts";
 import type { PodNamespaces } from "./pod-namespaces.ts";
 import type { PodKernel } from "./reconciler-ports.ts";
-import { capturedConnections, capturedQueries, enrolRules, podRouting, releaseRules, removeRules } from "./rules.ts";
+import {
+  capturedConnections,
+  capturedQueries,
+  enrolRules,
+  podRouting,
+  ports,
+  releaseRules,
+  removeRules,
+  type PodRuleOptions,
+} from "./rules.ts";
 
 export class NamespaceKernel implements PodKernel {
   readonly #namespaces: PodNamespaces;
@@ -43,9 +53,12 @@ export class NamespaceKernel implements PodKernel {
   }
 
   redirect(uid: string, capture: CaptureOptions): Promise<CniError | undefined> {
-    return this.#inside(uid, "redirect", (netns) =>
-      applyTransaction(netns, enrolRules({ ...capture, ipv6: hasIpv6(netns) })),
-    );
+    return this.#inside(uid, "redirect", async (netns) => {
+      const options = ruleOptions(netns, capture);
+      const failure = await applyTransaction(netns, enrolRules(options));
+      if (failure === undefined && !options.dnsCapture) forgetConnections(netns, ...capturedQueries());
+      return failure;
+    });
   }
 
   release(uid: string): Promise<CniError | undefined> {
@@ -79,7 +92,7 @@ export class NamespaceKernel implements PodKernel {
 
   async check(uid: string, capture: CaptureOptions): Promise<"same" | "drifted" | "replaced" | CniError> {
     if (this.#namespaces.replaced(uid)) return "replaced";
-    const found = await this.#inside(uid, "check", (netns) => readDrift(netns, { ...capture, ipv6: hasIpv6(netns) }));
+    const found = await this.#inside(uid, "check", (netns) => readDrift(netns, ruleOptions(netns, capture)));
     if (found instanceof CniError) return found;
     return found.length === 0 ? "same" : "drifted";
   }
@@ -103,6 +116,13 @@ export class NamespaceKernel implements PodKernel {
       closeDescriptor(netns);
     }
   }
+}
+
+/** Queries are captured where somebody answers them: an agent that does not must not take a pod's DNS away. */
+function ruleOptions(netns: number, capture: CaptureOptions): PodRuleOptions {
+  const dnsCapture =
+    capture.dnsCapture && udpEndpoints(netns).some(({ address, port }) => port === ports.dns && isLoopback(address));
+  return { ...capture, dnsCapture, ipv6: hasIpv6(netns) };
 }
 
 type Kept<T> = Exclude<T, LinuxError> | CniError;

@@ -78,7 +78,20 @@ export function tcpSockets(netns?: number): TcpSocket[] {
   return inNamespaceOf(netns, () => ["tcp", "tcp6"].flatMap(readTcpTable));
 }
 
+/** Where UDP sockets of a namespace are bound, both families, whoever owns them. */
+export function udpEndpoints(netns?: number): Endpoint[] {
+  return inNamespaceOf(netns, () => ["udp", "udp6"].flatMap((name) => readTable(name).map(({ local }) => local)));
+}
+
 function readTcpTable(name: string): TcpSocket[] {
+  return readTable(name).map(({ local, remote, state }) => ({
+    local,
+    remote,
+    state: tcpStates[state] ?? "unknown",
+  }));
+}
+
+function readTable(name: string): { local: Endpoint; remote: Endpoint; state: number }[] {
   let text: string;
   try {
     text = readFileSync(`/proc/thread-self/net/${name}`, "utf8");
@@ -94,7 +107,7 @@ function readTcpTable(name: string): TcpSocket[] {
     return {
       local: endpoint(local),
       remote: endpoint(remote),
-      state: tcpStates[Number.parseInt(state, 16)] ?? "unknown",
+      state: Number.parseInt(state, 16),
     };
   });
 }
