@@ -118,5 +118,4 @@ const token = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** RFC 9113 8.2.1: a token in lower case. */
 const validName = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
 /** RFC 9113 8.2.1: no NUL, CR or LF, and no white space at either end. */
-// eslint-disable-next-line no-control-regex -- control characters are what this is about
 const validValue = /^(?![ \t])[^\0\r\n]*(?<![ \t])$/;

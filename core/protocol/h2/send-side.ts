@@ -13,7 +13,7 @@ import type { H2Stream } from "./stream.ts";
 import type { StreamTable } from "./stream-table.ts";
 
 export interface Transport {
-  /** Octets in order; the buffer is the transport's from now on, and must not change until it is sent. */
+  /** Octets in order; the buffer is the transport's from now on, and must not change until it is sent. Must not call back. */
   write(bytes: Uint8Array): void;
   /** Octets of DATA that it would take now. */
   room(): number;
