@@ -8,6 +8,7 @@ import { enterNamespaces } from "../support/namespaced.ts";
 import { until } from "../support/until.ts";
 import { ServerScene } from "./engine-scene.ts";
 import { dialTcp, dialTls } from "./frame-peer.ts";
+import { preface, settings } from "./frames.ts";
 import { aliceAddress, bobAddress, MeshScene } from "./mesh-scene.ts";
 import { firstEngine, onEngines, ownOnly } from "./on-engines.ts";
 import { contentTypes, RecordWriter } from "./tls-records.ts";
@@ -94,18 +95,23 @@ const tlsFloods = {
 } as const;
 
 for (const [what, next] of Object.entries(tlsFloods)) {
-  onEngines(
-    `H022 a flood of ${what} ends its connection and nothing else`,
-    { only: firstEngine },
-    async (t, engine) => {
-      const scene = await ServerScene.open(t, engine);
-      const writer = await floodRecords(scene, 2_000, next);
-      await until("the connection has gone", 5_000, () => writer.socket.destroyed || writer.socket.readableEnded);
-      writer.socket.destroy();
-      await scene.unharmed(t);
-    },
-  );
+  // However they are cut into reads: Node ends some of them by itself, and leaves others open and unread.
+  for (const each of [1, 34, 50]) {
+    onEngines(
+      `H022 a flood of ${what}, ${each} at a time, ends its connection and nothing else`,
+      {},
+      async (t, engine) => {
+        const scene = await ServerScene.open(t, engine);
+        const writer = await floodRecords(scene, 2_000, next, each);
+        await until("the connection has gone", 5_000, () => isOver(writer));
+        writer.socket.destroy();
+        await scene.unharmed(t);
+      },
+    );
+  }
 }
+
+const unseen = "OpenSSL takes key updates without end, 12 to 23 microseconds each, and Node does not tell of them";
 
 for (const wanted of [false, true]) {
   const what = wanted ? "key updates that want one back" : "key updates";
@@ -117,12 +123,16 @@ for (const wanted of [false, true]) {
     await scene.unharmed(t);
   });
 
-  onEngines(`H022 a flood of ${what} ends its connection`, { only: ownOnly }, async (t, engine) => {
-    const scene = await ServerScene.open(t, engine);
-    const writer = await floodRecords(scene, 20_000, (one) => one.keyUpdate(wanted));
-    await until("the connection has gone", 5_000, () => writer.socket.destroyed || writer.socket.readableEnded);
-    await scene.unharmed(t);
-  });
+  onEngines(
+    `H022 a flood of ${what} ends its connection`,
+    { only: firstEngine, pending: unseen },
+    async (t, engine) => {
+      const scene = await ServerScene.open(t, engine);
+      const writer = await floodRecords(scene, 20_000, (one) => one.keyUpdate(wanted));
+      await until("the connection has gone", 5_000, () => isOver(writer));
+      await scene.unharmed(t);
+    },
+  );
 }
 
 onEngines(
@@ -152,16 +162,24 @@ async function speakHttp1(scene: MeshScene): Promise<void> {
   await peer.closed;
 }
 
+/** HTTP/2 has begun; then so many records, so many with each write. */
 async function floodRecords(
   scene: ServerScene,
   count: number,
   next: (writer: RecordWriter) => Buffer,
+  each = 50,
 ): Promise<RecordWriter> {
   const writer = await RecordWriter.dial({ port: scene.port });
-  for (let sent = 0; sent < count; sent += 50) {
-    if (!(await writer.send(Buffer.concat(Array.from({ length: 50 }, () => next(writer)))))) break;
+  await writer.send(writer.record(contentTypes.applicationData, Buffer.concat([preface, settings()])));
+  for (let sent = 0; sent < count; sent += each) {
+    if (!(await writer.send(Buffer.concat(Array.from({ length: each }, () => next(writer)))))) break;
+    await new Promise(setImmediate);
   }
   return writer;
+}
+
+function isOver({ socket }: RecordWriter): boolean {
+  return socket.destroyed || socket.readableEnded;
 }
 
 /** The beginning of a record of 512 octets that holds a ClientHello. */

@@ -187,11 +187,9 @@ onEngines("H026 a PUSH_PROMISE ends its tunnel", { skip, only: ownOnly }, async 
   await scene.unharmed(t);
 });
 
-const noQueue = "the pool makes tunnel after tunnel instead of waiting for room (NO_STREAM_CAPACITY)";
-
 onEngines(
   "H027 a peer that allows no stream is given up, and the application is reset",
-  { skip, pending: noQueue },
+  { skip },
   async (t, engine) => {
     const scene = await OutboundScene.open(t, engine, { deadlineMs: 1_000 });
     const server = await scene.carol(t, {

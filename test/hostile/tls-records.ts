@@ -27,7 +27,7 @@ export class RecordWriter {
     [this.#key, this.#iv] = this.#derive();
   }
 
-  /** A finished handshake as alice; nothing has been sent in it. */
+  /** A finished handshake as alice; nothing has been sent in it, and the server has begun to speak. */
   static async dial(options: PeerOptions): Promise<RecordWriter> {
     const socket = await dialTcp(options);
     const tls = connectTls({
@@ -42,9 +42,9 @@ export class RecordWriter {
       const [label, , hex = ""] = line.toString().trim().split(" ");
       if (label === "CLIENT_TRAFFIC_SECRET_0") secret = Buffer.from(hex, "hex");
     });
-    await new Promise<void>((resolve) => tls.once("secureConnect", resolve));
+    // Its SETTINGS: our Finished has gone out and has been believed.
+    await new Promise<void>((resolve) => tls.once("data", () => resolve()));
     if (secret === undefined) throw new Error("no key log");
-    tls.resume();
     return new RecordWriter(socket, secret);
   }
 

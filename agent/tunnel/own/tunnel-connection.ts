@@ -63,6 +63,8 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     tls.on("error", (error: Error & { code?: string }) => {
       const isTls = error.code?.startsWith("ERR_SSL") === true;
       this.#problem ??= isTls ? handshakeError(error) : lostBecause(messageOf(error));
+      // After a record that is none Node reads no more, and leaves the socket open (tried on Node 24.21).
+      this.destroy(messageOf(error));
     });
     tls.on("drain", () => this.connection.resume());
     tls.once("end", () => this.#gone("closed by the peer"));
