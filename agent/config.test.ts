@@ -8,7 +8,7 @@ function config(env: Record<string, string>, cores = 8): AgentConfig {
   return parsed;
 }
 
-test("without any variable the agent has the field's defaults", () => {
+test("F-018 F-022 F-140 without any variable the agent has the field's defaults", () => {
   const parsed = config({});
   assert.equal(parsed.xds.address, "https://istiod.istio-system.svc:15012");
   assert.equal(parsed.ca.rootCa, "./var/run/secrets/istio/root-cert.pem");
@@ -39,7 +39,7 @@ test("F-067 F-173 what comes in is treated as the field's agents do, but for way
   );
 });
 
-test("a number, a share and nothing say how many workers there are", () => {
+test("F-006 a number, a share and nothing say how many workers there are", () => {
   const rows: [string | undefined, number, number][] = [
     ["3", 8, 3],
     ["0", 8, 8],
@@ -82,18 +82,30 @@ test("a bad value is named together with its fix", () => {
     { ZTUNNEL_WORKER_THREADS: "0%" },
     { IPV6_ENABLED: "perhaps" },
     { KEEPALIVE_RETRIES: "0" },
+    { PROXY_MODE: "sidecar" },
     { PROXY_MODE: "dedicated" },
+    { LOCAL_XDS_PATH: "/mesh.yaml", LOCAL_XDS: "{}" },
+    { FAKE_CA: "true", AMBIENTD_FAKE_CA_DIR: "/tmp/ca" },
+    { TLS12_ENABLED: "true" },
+    { XDS_ON_DEMAND: "true" },
+    { CA_ADDRESS: "" },
+    { XDS_ADDRESS: "" },
+    { ZTUNNEL_CPU_LIMIT: "much" },
+    { ISTIO_METAJSON_X: "{" },
   ];
   for (const env of rows) {
-    const [[variable, value]] = Object.entries(env) as [[string, string]];
+    const [[first, given]] = Object.entries(env) as [[string, string]];
+    // Whose workload it is stands in another variable.
+    const [variable, value] = given === "dedicated" ? ["PROXY_WORKLOAD_INFO", ""] : [first, given];
     const parsed = parseConfig(env, 8);
     assert.ok(parsed instanceof ConfigError, variable);
     assert.deepEqual([parsed.type.variable, parsed.type.value], [variable, value]);
-    assert.match(parsed.sentence(), new RegExp(`^ambientd agent: ${variable}=${value} is .+: .+`));
+    assert.match(parsed.sentence(), /^ambientd agent: \w+=.* .+: .+/);
+    assert.ok(parsed.sentence().startsWith(`ambientd agent: ${variable}=${value === "" ? '""' : value} `));
   }
 });
 
-test("headers and metadata are taken from their prefixes; the later name of the cluster wins", () => {
+test("F-118 F-120 F-121 headers and metadata are taken from their prefixes; the later name of the cluster wins", () => {
   const parsed = config({
     XDS_HEADER_tenant: "a",
     CA_HEADER_tenant: "b",
@@ -117,4 +129,65 @@ test("durations are read as they are written in the field", () => {
   for (const text of ["", "5", "5 m", "m", "-1s", "1d", "0s", "99999999999999999h"]) {
     assert.equal(parseDuration(text), undefined, text);
   }
+});
+
+test("F-006 without a number of threads the cores that the container may use say how many workers there are", () => {
+  const rows: [Record<string, string>, number, number][] = [
+    [{ ZTUNNEL_CPU_LIMIT: "3" }, 64, 3],
+    [{ ZTUNNEL_RESOURCE_CPU_LIMIT: "1500m" }, 64, 2],
+    [{ ZTUNNEL_RESOURCE_CPU_LIMIT: "1", ZTUNNEL_RESOURCE_CPU_REQUEST: "4" }, 64, 4],
+    [{ ZTUNNEL_RESOURCE_CPU_REQUEST: "3" }, 8, 3],
+    [{ ZTUNNEL_RESOURCE_CPU_REQUEST: "200m" }, 64, 16],
+    [{ ZTUNNEL_CPU_LIMIT: "3", ZTUNNEL_WORKER_THREADS: "50%" }, 8, 4],
+    [{ PROXY_CONFIG: "concurrency: 0", ZTUNNEL_CPU_LIMIT: "3" }, 8, 8],
+  ];
+  for (const [env, cores, workers] of rows) assert.equal(config(env, cores).workers, workers, JSON.stringify(env));
+});
+
+test("F-124 the mesh's file and PROXY_CONFIG say where control is, unless the environment does", () => {
+  const mesh = "defaultConfig: {discoveryAddress: file:15012, proxyMetadata: {ISTIO_META_A: file, B: file}}";
+  const of = (env: Record<string, string>): AgentConfig => {
+    const parsed = parseConfig(env, 2, mesh);
+    assert.ok(!(parsed instanceof ConfigError));
+    return parsed;
+  };
+  assert.equal(of({}).xds.address, "file:15012");
+  assert.equal(of({ PROXY_CONFIG: "discoveryAddress: own:15012" }).xds.address, "own:15012");
+  assert.equal(of({ XDS_ADDRESS: "https://env:15012" }).xds.address, "https://env:15012");
+  assert.deepEqual(of({ ISTIO_META_A: "env", ISTIO_METAJSON_L: '{"a":[1]}' }).metadata, { A: "env", B: "file" });
+  assert.deepEqual(of({ ISTIO_METAJSON_L: '{"a":[1]}' }).jsonMetadata, { L: { a: [1] } });
+});
+
+test("F-002 a dedicated agent has one workload, marks nothing, and needs to be told which", () => {
+  const { mode, packetMark } = config({ PROXY_MODE: "dedicated", PROXY_WORKLOAD_INFO: "shop/web/account" });
+  assert.deepEqual(mode, {
+    kind: "dedicated",
+    workload: { namespace: "shop", name: "web", serviceAccount: "account" },
+  });
+  assert.equal(packetMark, undefined);
+  for (const info of ["", "web", "shop/web", "shop/web/", "a/b/c/d"]) {
+    assert.ok(parseConfig({ PROXY_MODE: "dedicated", PROXY_WORKLOAD_INFO: info }, 2) instanceof ConfigError, info);
+  }
+});
+
+test("F-141 H053 an agent issues certificates to itself only where three variables agree that it is a test", () => {
+  const all = { FAKE_CA: "true", NODE_ENV: "test", AMBIENTD_FAKE_CA_DIR: "/tmp/ca" };
+  assert.equal(config(all).fakeCa, "/tmp/ca");
+  assert.equal(config({ ...all, FAKE_CA: "false" }).fakeCa, undefined);
+  for (const [name, value] of [
+    ["NODE_ENV", "production"],
+    ["NODE_ENV", ""],
+    ["AMBIENTD_FAKE_CA_DIR", ""],
+    ["AMBIENTD_FAKE_CA_DIR", "ca"],
+    ["FAKE_CA", "yes"],
+  ] as const) {
+    assert.ok(parseConfig({ ...all, [name]: value }, 2) instanceof ConfigError, `${name}=${value}`);
+  }
+});
+
+test("F-023 unacknowledged bytes wait as long as silent peers where that is asked for", () => {
+  assert.equal(config({ USER_TIMEOUT_ENABLED: "true" }).keepAlive?.userTimeoutMs, 1_800_000);
+  const short = { KEEPALIVE_TIME: "10s", KEEPALIVE_INTERVAL: "5s", KEEPALIVE_RETRIES: "3" };
+  assert.equal(config({ ...short, USER_TIMEOUT_ENABLED: "true" }).keepAlive?.userTimeoutMs, 25_000);
+  assert.equal(config({ KEEPALIVE_ENABLED: "false" }).keepAlive, undefined);
 });

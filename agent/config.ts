@@ -2,8 +2,18 @@
 import { TypedError } from "../core/base/errors.ts";
 import type { KeepAlive } from "../core/linux/sockets.ts";
 import { parseDnsConfig, type DnsConfig } from "./dns/config.ts";
-import { parseProxyConfig } from "./proxy-config.ts";
+import { parseProxyConfig, type ProxyConfig } from "./proxy-config.ts";
 import type { TerminationDeadlines } from "./departure.ts";
+import {
+  parseFakeCa,
+  parseLocalMesh,
+  parseMode,
+  unsupported,
+  type LocalMeshSource,
+  type RunMode,
+  type SettingProblem,
+} from "./run-mode.ts";
+import { workerCount } from "./worker-count.ts";
 import type { EngineName } from "./tunnel/engine.ts";
 import { tunnelLimits, type TunnelLimits } from "./tunnel/tunnel.ts";
 
@@ -22,7 +32,13 @@ export interface AgentConfig {
   readonly authToken: string;
   readonly zdsSocket: string;
   readonly workers: number;
-  readonly packetMark: number;
+  readonly mode: RunMode;
+  /** A mesh that is written down, beside control's or instead of it. */
+  readonly localMesh: LocalMeshSource | undefined;
+  /** For tests: the folder of a root of which certificates are issued in this process. */
+  readonly fakeCa: string | undefined;
+  /** undefined: packets are not marked. */
+  readonly packetMark: number | undefined;
   /** IP_TRANSPARENT: undefined means where it can be had, true means or else fail. */
   readonly originalSource: boolean | undefined;
   readonly ipv6: boolean;
@@ -49,10 +65,14 @@ export interface AgentConfig {
   readonly listenerStore: string | undefined;
   /** Where metrics are asked for. */
   readonly statsPort: number;
+  /** Where the admin server is asked, on loopback. */
+  readonly adminPort: number;
   /** A unix socket for the admin server, besides 127.0.0.1:15000. */
   readonly adminSocket: string | undefined;
   /** ISTIO_META_* without the prefix. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** ISTIO_METAJSON_* without the prefix: any JSON. */
+  readonly jsonMetadata: Readonly<Record<string, unknown>>;
 }
 
 export interface ControlSettings {
@@ -76,10 +96,15 @@ export class ConfigError extends TypedError<{
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** @param cores how many processors the machine has. */
-export function parseConfig(env: Environment, cores: number): AgentConfig | ConfigError {
+/**
+ * @param cores how many processors the machine has.
+ * @param meshFile content of the mesh's file, `./etc/istio/config/mesh`, where there is one.
+ */
+export function parseConfig(env: Environment, cores: number, meshFile?: string): AgentConfig | ConfigError {
   const problems: ConfigError[] = [];
   const read = new Reader(env, problems);
+  const proxy = read.proxyConfig(meshFile);
+  const mode = read.take(parseMode(env)) ?? { kind: "shared" };
   const config: AgentConfig = {
     nodeName: read.text("NODE_NAME", ""),
     clusterId: env["ISTIO_META_CLUSTER_ID"] ?? read.text("CLUSTER_ID", "Kubernetes"),
@@ -88,12 +113,15 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
     podNamespace: read.text("POD_NAMESPACE", ""),
     serviceAccount: read.text("SERVICE_ACCOUNT", ""),
     instanceIp: read.text("INSTANCE_IP", "1.1.1.1"),
-    xds: control(read, env, "XDS"),
-    ca: control(read, env, "CA"),
+    xds: control(read, env, "XDS", proxy.discoveryAddress),
+    ca: control(read, env, "CA", undefined),
     authToken: read.text("AUTH_TOKEN", "./var/run/secrets/tokens/istio-token"),
     zdsSocket: read.text("INPOD_UDS", "/var/run/ztunnel/ztunnel.sock"),
-    workers: read.workers(cores),
-    packetMark: read.number("PACKET_MARK", 1337, 1, 0xffff_ffff),
+    mode,
+    localMesh: read.take(parseLocalMesh(env)),
+    fakeCa: read.take(parseFakeCa(env)),
+    workers: read.workers(cores, proxy.concurrency),
+    packetMark: read.optionalNumber("PACKET_MARK", 1, 0xffff_ffff) ?? (mode.kind === "shared" ? 1337 : undefined),
     originalSource: read.optionalFlag("ENABLE_ORIG_SRC"),
     ipv6: read.flag("IPV6_ENABLED", true),
     keepAlive: keepAlive(read),
@@ -104,25 +132,29 @@ export function parseConfig(env: Environment, cores: number): AgentConfig | Conf
     responseBaggage: read.flag("ENABLE_RESPONSE_BAGGAGE", true),
     engine: read.engine(),
     limits: tunnelSizes(read),
-    dns: dns(env, problems),
+    dns: dns(env, { ...unprefixed(proxy.metadata), ...prefixed(env, "ISTIO_META_") }, problems),
     localhostApplicationTunnel: read.flag("LOCALHOST_APP_TUNNEL", true),
     requireWaypoint: read.flag("AMBIENTD_REQUIRE_WAYPOINT", true),
     policyInfoLogging: read.flag("AUTHZ_POLICY_INFO_LOGGING", false),
     listenerStore: read.path("AMBIENTD_LISTENER_STORE"),
-    statsPort: read.statsPort(),
+    statsPort: proxy.statsPort,
+    adminPort: proxy.adminPort,
     adminSocket: read.path("AMBIENTD_ADMIN_SOCKET"),
-    metadata: prefixed(env, "ISTIO_META_"),
+    metadata: { ...unprefixed(proxy.metadata), ...prefixed(env, "ISTIO_META_") },
+    jsonMetadata: read.json("ISTIO_METAJSON_"),
   };
-  if (read.text("PROXY_MODE", "shared") !== "shared") {
-    problems.push(
-      bad("PROXY_MODE", env["PROXY_MODE"] ?? "", "is not supported: leave it out, one agent serves the node"),
-    );
+  read.take(unsupported(env));
+  if (config.ca.address === "" && config.fakeCa === undefined) {
+    problems.push(bad("CA_ADDRESS", "", "leaves workloads without certificates: write where the authority is"));
+  }
+  if (config.xds.address === "" && config.localMesh === undefined) {
+    problems.push(bad("XDS_ADDRESS", "", "leaves the agent without a mesh: write where control is, or LOCAL_XDS_PATH"));
   }
   return problems[0] ?? config;
 }
 
-function dns(env: Environment, problems: ConfigError[]): DnsConfig | undefined {
-  const config = parseDnsConfig(env, prefixed(env, "ISTIO_META_"));
+function dns(env: Environment, metadata: Environment, problems: ConfigError[]): DnsConfig | undefined {
+  const config = parseDnsConfig(env, metadata);
   if (config === undefined || !("fix" in config)) return config;
   problems.push(bad(config.variable, config.value, config.fix));
   return undefined;
@@ -199,26 +231,57 @@ class Reader {
     return otherwise;
   }
 
-  statsPort(): number {
+  proxyConfig(mesh: string | undefined): ProxyConfig {
     const text = this.#env["PROXY_CONFIG"];
-    const config = parseProxyConfig(text);
-    if (typeof config !== "string") return config.statsPort;
+    const config = parseProxyConfig(text, mesh);
+    if (typeof config !== "string") return config;
     this.#problems.push(bad("PROXY_CONFIG", (text ?? "").slice(0, 100), config));
-    return 0;
+    return { statsPort: 0, adminPort: 0, metadata: {} };
   }
 
-  /** `N`, `0` for every core, or `P%` of them, rounded up (agent-wire 10.2). */
-  workers(cores: number): number {
-    const text = this.#env["ZTUNNEL_WORKER_THREADS"];
-    if (text === undefined || text === "") return Math.max(2, Math.ceil(cores / 4));
-    const [, number = "", percent] = /^(\d{1,4})(%?)$/.exec(text) ?? [];
-    if (number === "" || (percent === "%" && number === "0")) {
-      const fix = "is no number of workers: write a number, 0 for one per core, or a share like 25%";
-      this.#problems.push(bad("ZTUNNEL_WORKER_THREADS", text, fix));
-      return 2;
-    }
-    if (percent === "%") return Math.ceil((cores * Number(number)) / 100);
-    return Number(number) === 0 ? cores : Number(number);
+  /** Each as the JSON that it must be. */
+  json(prefix: string): Record<string, unknown> {
+    return Object.fromEntries(
+      Object.entries(prefixed(this.#env, prefix)).map(([name, text]) => {
+        try {
+          return [name, JSON.parse(text) as unknown];
+        } catch {
+          this.#problems.push(bad(`${prefix}${name}`, text.slice(0, 100), 'is no JSON: write it like {"a": 1}'));
+          return [name, undefined];
+        }
+      }),
+    );
+  }
+
+  workers(cores: number, concurrency: number | undefined): number {
+    const threads = this.#env["ZTUNNEL_WORKER_THREADS"];
+    const [cpuLimit, cpuRequest] = [
+      this.cpus("ZTUNNEL_CPU_LIMIT") ?? this.cpus("ZTUNNEL_RESOURCE_CPU_LIMIT"),
+      this.cpus("ZTUNNEL_RESOURCE_CPU_REQUEST"),
+    ];
+    const count = workerCount({ threads, concurrency, cpuLimit, cpuRequest, cores });
+    if (count !== undefined) return count;
+    const fix = "is no number of workers: write a number, 0 for one per core, or a share like 25%";
+    this.#problems.push(bad("ZTUNNEL_WORKER_THREADS", threads ?? "", fix));
+    return 2;
+  }
+
+  /** Cores, as Kubernetes writes them. */
+  cpus(variable: string): number | undefined {
+    const text = this.#env[variable];
+    if (text === undefined || text === "") return undefined;
+    const [, amount = "", milli] = /^(\d+(?:\.\d+)?)(m?)$/.exec(text) ?? [];
+    const value = Number(amount) / (milli === "m" ? 1_000 : 1);
+    if (amount !== "" && value > 0) return value;
+    this.#problems.push(bad(variable, text, "is no number of cores: write it like 2, 0.5 or 500m"));
+    return undefined;
+  }
+
+  /** What is a problem is noted and left out. */
+  take<T extends object | string>(parsed: T | SettingProblem | undefined): T | undefined {
+    if (typeof parsed !== "object" || !("fix" in parsed)) return parsed;
+    this.#problems.push(bad(parsed.variable, parsed.value, parsed.fix));
+    return undefined;
   }
 }
 
@@ -234,10 +297,15 @@ export function parseDuration(text: string): number | undefined {
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
-function control(read: Reader, env: Environment, of: "XDS" | "CA"): ControlSettings {
+function control(
+  read: Reader,
+  env: Environment,
+  of: "XDS" | "CA",
+  otherwise = "https://istiod.istio-system.svc:15012",
+): ControlSettings {
   const hostname = env[`ALT_${of}_HOSTNAME`];
   return {
-    address: read.text(`${of}_ADDRESS`, "https://istiod.istio-system.svc:15012"),
+    address: read.text(`${of}_ADDRESS`, otherwise),
     rootCa: read.text(`${of}_ROOT_CA`, "./var/run/secrets/istio/root-cert.pem"),
     serverNames: hostname === undefined || hostname === "" ? [] : [hostname],
     headers: prefixed(env, `${of}_HEADER_`),
@@ -245,12 +313,16 @@ function control(read: Reader, env: Environment, of: "XDS" | "CA"): ControlSetti
 }
 
 function keepAlive(read: Reader): KeepAlive | undefined {
-  const settings = {
+  const settings: KeepAlive = {
     idleSeconds: Math.round(read.durationMs("KEEPALIVE_TIME", 180_000) / 1_000),
     intervalSeconds: Math.round(read.durationMs("KEEPALIVE_INTERVAL", 180_000) / 1_000),
     probes: read.number("KEEPALIVE_RETRIES", 9, 1, 127),
   };
-  return read.flag("KEEPALIVE_ENABLED", true) ? settings : undefined;
+  if (!read.flag("KEEPALIVE_ENABLED", true)) return undefined;
+  const { idleSeconds, intervalSeconds, probes } = settings;
+  // Bytes that nobody acknowledges wait as long as a peer that says nothing.
+  const userTimeoutMs = (idleSeconds + probes * intervalSeconds) * 1_000;
+  return read.flag("USER_TIMEOUT_ENABLED", false) ? { ...settings, userTimeoutMs } : settings;
 }
 
 /**
@@ -268,6 +340,11 @@ function termination(read: Reader): TerminationDeadlines {
 }
 
 const longestAloneMs = 25_000;
+
+/** Only what was meant for control. */
+function unprefixed(metadata: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(metadata).map(([name, value]) => [name.replace(/^ISTIO_META_/, ""), value]));
+}
 
 function prefixed(env: Environment, prefix: string): Record<string, string> {
   const found: Record<string, string> = {};

@@ -7,11 +7,14 @@ import { createLog, initialLogFilter, logFilter, logSink, setLogFilter, type Log
 import { extendLogFilter, formatLogFilter } from "../core/base/log-filter.ts";
 import { messageOf } from "../core/base/errors.ts";
 import { systemRandom } from "../core/base/random.ts";
+import type { CertificateProvider } from "../control/client/certificates/certificate.ts";
 import { CertificateManager } from "../control/client/certificates/manager.ts";
 import { MeshCaProvider } from "../control/client/providers/mesh-ca.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import { parseIdentity, SpiffeError } from "../core/protocol/spiffe/identity.ts";
 import { startXdsSession, type XdsSession } from "../control/client/xds-session.ts";
+import { ownNamespace } from "../core/linux/namespace.ts";
+import type { DeltaUpdate, Rejection } from "../core/protocol/xds/delta-client.ts";
 import { configDump } from "./admin/config-dump.ts";
 import { Profiles } from "./admin/profiles.ts";
 import { AdminServer, type LogChange } from "./admin/server.ts";
@@ -19,6 +22,9 @@ import { ConfigError, parseConfig, type AgentConfig } from "./config.ts";
 import { Departure } from "./departure.ts";
 import { dnsListenSettings, dnsWorkerSettings } from "./dns/config.ts";
 import { environmentProblem, protectMemory } from "./hardening.ts";
+import { FakeCa } from "./fake-ca.ts";
+import { LocalMeshError } from "./local-mesh/fields.ts";
+import { localMesh } from "./local-mesh/local-mesh.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
 import { AgentMetrics } from "./metrics/agent-metrics.ts";
 import { xdsCounts } from "./metrics/xds-counts.ts";
@@ -28,8 +34,10 @@ import { StoreClient } from "./listeners/store-client.ts";
 import { missingPrivilege } from "./privileges.ts";
 import { descriptorLimit, memoryLimit, shareOfMemory, watchDescriptors } from "./process-limits.ts";
 import { Readiness } from "./readiness.ts";
-import { Takeover } from "./takeover.ts";
+import type { LocalMeshSource } from "./run-mode.ts";
+import { askToYield, Takeover } from "./takeover.ts";
 import type { FromWorker, PodDelivery } from "./worker-messages.ts";
+import { version } from "./version.ts";
 import { Workers } from "./workers.ts";
 import { WorkloadCertificates } from "./workload-certificates.ts";
 import { xdsNode } from "./xds-node.ts";
@@ -37,10 +45,13 @@ import { ZdsClient, type ZdsPhase } from "./zds-client.ts";
 
 /** Runs until SIGTERM, SIGINT or POST /quitquitquit. Exit code 2: a setting is wrong, or a port or socket can't be had. */
 export async function main(argv: string[]): Promise<void> {
-  if (argv.length > 0) {
-    const asked = argv[0] === "--help";
+  // What follows the first word is not looked at, as in the field.
+  const [command = "proxy"] = argv;
+  if (command === "version") return void process.stdout.write(`${version()}\n`);
+  if (command !== "proxy") {
+    const asked = command === "help" || command === "--help";
     (asked ? process.stdout : process.stderr).write(usage);
-    process.exitCode = asked ? 0 : 2;
+    process.exitCode = asked ? 0 : 1;
     return;
   }
   const unsafe = environmentProblem(process.env, process.execArgv);
@@ -49,7 +60,7 @@ export async function main(argv: string[]): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const config = parseConfig(process.env, availableParallelism());
+  const config = parseConfig(process.env, availableParallelism(), meshFile());
   if (config instanceof ConfigError) {
     process.stderr.write(`${config.sentence()}\n`);
     process.exitCode = 2;
@@ -61,9 +72,15 @@ export async function main(argv: string[]): Promise<void> {
     process.exitCode = 2;
     return;
   }
+  const local = localUpdates(config.localMesh);
+  if (typeof local === "string") {
+    process.stderr.write(`ambientd agent: ${local}\n`);
+    process.exitCode = 2;
+    return;
+  }
   const log = createLog("agent");
   protectMemory(log);
-  await new Agent(config, log).run();
+  await new Agent(config, log).run(local);
 }
 
 class Agent {
@@ -72,7 +89,7 @@ class Agent {
   readonly #mesh = new MeshInventory();
   readonly #workers: Workers;
   readonly #pods: Pods;
-  readonly #provider: MeshCaProvider;
+  readonly #provider: CertificateProvider & { close(): void };
   readonly #manager: CertificateManager;
   readonly #certificates: WorkloadCertificates;
   readonly #readiness: Readiness;
@@ -102,7 +119,7 @@ class Agent {
       this.#store?.sayServing(true);
       void this.#takeover.serving();
     });
-    this.#takeover = new Takeover(systemClock, log);
+    this.#takeover = new Takeover(systemClock, log, () => askToYield(config.adminPort));
     const share = shareOfMemory(memoryLimit(), config.workers);
     this.#workers = new Workers({
       count: config.workers,
@@ -158,6 +175,7 @@ class Agent {
     this.#pods = new Pods(
       {
         packetMark: config.packetMark,
+        keepAlive: config.keepAlive,
         ipv6: config.ipv6,
         originalSource: config.originalSource,
         dns: config.dns && dnsListenSettings(config.dns, config),
@@ -175,14 +193,12 @@ class Agent {
     );
     const token = (): string => readToken(config.authToken);
     const { clusterId } = config;
-    this.#provider = new MeshCaProvider({
-      ...config.ca,
-      token,
-      clusterId,
-      validitySeconds: config.secretTtlSeconds,
-      clock: systemClock,
-      log,
-    });
+    const validitySeconds = config.secretTtlSeconds;
+    const impersonates = config.mode.kind === "shared";
+    this.#provider =
+      config.fakeCa === undefined
+        ? new MeshCaProvider({ ...config.ca, token, clusterId, validitySeconds, impersonates, clock: systemClock, log })
+        : new FakeCa({ folder: config.fakeCa, validitySeconds, clock: systemClock });
     this.#manager = new CertificateManager({ provider: this.#provider, clock: systemClock, random: systemRandom, log });
     this.#certificates = new WorkloadCertificates({
       manager: this.#manager,
@@ -241,8 +257,9 @@ class Agent {
     });
   }
 
-  async run(): Promise<void> {
-    const { nodeName, clusterId, workers } = this.#config;
+  /** @param local a mesh that was written down. */
+  async run(local: readonly DeltaUpdate[]): Promise<void> {
+    const { nodeName, workers, mode } = this.#config;
     process.on("SIGTERM", () => void this.#quit("SIGTERM"));
     process.on("SIGINT", () => {
       if (this.#departure.phase !== "serving") process.exit(0);
@@ -260,22 +277,48 @@ class Agent {
     this.#self?.open();
     this.#readiness.open("proxy");
     this.#workers.broadcast({ kind: "gates", gates: this.#readiness.gates });
+    for (const update of local) {
+      for (const one of await this.#take(update))
+        this.#log.error({ ...one }, "the local mesh has a resource that is none");
+    }
+    this.#startXds();
+    this.#store?.start();
+    if (mode.kind === "dedicated") await this.#serveOne(mode.workload);
+    else this.#startZds();
+  }
+
+  #startXds(): void {
+    const { clusterId, xds } = this.#config;
+    if (xds.address === "") return this.#readiness.open("state manager");
     this.#xds = startXdsSession({
-      ...this.#config.xds,
+      ...xds,
       token: () => readToken(this.#config.authToken),
       clusterId,
       node: xdsNode(this.#config),
       clock: systemClock,
       log: this.#log,
       ...xdsCounts(this.#metrics.counters),
-      onUpdate: async (update) => {
-        const { slices, rejected } = this.#mesh.take(update);
-        await this.#workers.apply(slices);
-        this.#certificates.update(this.#podInfos());
-        return rejected;
-      },
+      onUpdate: (update) => this.#take(update),
     });
-    this.#store?.start();
+    void this.#xds.ready.then(() => this.#readiness.open("state manager"));
+  }
+
+  async #take(update: DeltaUpdate): Promise<readonly Rejection[]> {
+    const { slices, rejected } = this.#mesh.take(update);
+    await this.#workers.apply(slices);
+    this.#certificates.update(this.#podInfos());
+    return rejected;
+  }
+
+  /** The one workload there is, in this process's own network namespace; tried again like a node's pods. */
+  async #serveOne(workload: PodInfo): Promise<void> {
+    this.#zdsPhase = "live";
+    const failed = await this.#pods.serve("dedicated", workload, ownNamespace());
+    if (failed !== undefined) this.#log.error({ error: failed.type }, "the workload is not served yet");
+    this.#podsChanged();
+  }
+
+  #startZds(): void {
     // The node daemon is listened to from the beginning: pods that wait for an identity or for control wait in their own queue,
     // within a deadline, which is better for them than a port on which nobody listens.
     this.#zds = new ZdsClient({
@@ -293,13 +336,15 @@ class Agent {
         this.#podsChanged();
       },
     });
-    void this.#xds.ready.then(() => this.#readiness.open("state manager"));
   }
 
   /** @returns why it cannot be: without a listener store there is nobody whom this agent could relieve. */
   async #listen(): Promise<string | undefined> {
     const { adminSocket } = this.#config;
-    const local = { name: "127.0.0.1:15000", listen: () => this.#admin.listenLocally() };
+    const local = {
+      name: `127.0.0.1:${this.#config.adminPort}`,
+      listen: () => this.#admin.listenLocally(this.#config.adminPort),
+    };
     const places =
       adminSocket === undefined ? [] : [{ name: adminSocket, listen: () => this.#admin.listenAt(adminSocket) }];
     for (const place of [local, ...places]) {
@@ -450,7 +495,28 @@ function readToken(source: string): string {
   }
 }
 
-const usage = `usage: ambientd agent
+/** YAML of the mesh's own settings, where somebody has mounted it. */
+function meshFile(): string | undefined {
+  try {
+    return readFileSync("./etc/istio/config/mesh", "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** @returns what is wrong with it, where something is. */
+function localUpdates(source: LocalMeshSource | undefined): readonly DeltaUpdate[] | string {
+  if (source === undefined) return [];
+  const name = source.kind === "file" ? `LOCAL_XDS_PATH=${source.path}` : "LOCAL_XDS";
+  try {
+    const updates = localMesh(source.kind === "file" ? readFileSync(source.path, "utf8") : source.yaml);
+    return updates instanceof LocalMeshError ? `${name}: ${updates.sentence()}` : updates;
+  } catch (thrown) {
+    return `${name} cannot be read: ${messageOf(thrown)}`;
+  }
+}
+
+const usage = `usage: ambientd agent [proxy | version | help]
 Configured by its environment: XDS_ADDRESS, CA_ADDRESS, XDS_ROOT_CA, CA_ROOT_CA, AUTH_TOKEN, INPOD_UDS, NODE_NAME, CLUSTER_ID,
 SECRET_TTL, ZTUNNEL_WORKER_THREADS, AMBIENTD_ADMIN_SOCKET and more: docs/agent.md.
 `;

@@ -147,6 +147,19 @@ test(
   },
 );
 
+test("H085 pods that come and go by the hundred leave nothing open", { skip }, async () => {
+  for (let round = 0; round < 300; round++) {
+    const serving = pods.serve("a", info, createNetworkNamespace());
+    // Some go before they are served.
+    if (round % 3 === 0) pods.stop("a");
+    const error = await serving;
+    if (round % 3 !== 0) assert.equal(error, undefined);
+    pods.stop("a");
+    for (const worker of [0, 1]) pods.receive({ kind: "pod-gone", uid: "a" }, worker);
+  }
+  assert.deepEqual(pods.rows(), []);
+});
+
 test("F-154 the snapshot's end stops those that it did not name", { skip }, async () => {
   await pods.serve("a", info, createNetworkNamespace());
   await pods.serve("b", info, createNetworkNamespace());

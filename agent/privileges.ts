@@ -10,11 +10,11 @@ import { closeDescriptor, listenTcp } from "../core/linux/sockets.ts";
  * takes CAP_NET_ADMIN.
  * @returns which is missing, and for what, with the fix; undefined where both are there.
  */
-export function missingPrivilege(packetMark: number): string | undefined {
+export function missingPrivilege(packetMark: number | undefined): string | undefined {
   const own = ownNamespace();
   try {
     // A thread may enter only what it could leave: its own namespace will do for the question.
-    const failed = inNamespace(own, () => markFails(packetMark));
+    const failed = inNamespace(own, () => (packetMark === undefined ? undefined : markFails(packetMark)));
     return failed === undefined
       ? undefined
       : sentence("CAP_NET_RAW (before Linux 5.17 CAP_NET_ADMIN)", "marks its own packets", failed);

@@ -3,7 +3,7 @@ import type { Node } from "../core/protocol/generated/discovery.ts";
 import type { AgentConfig } from "./config.ts";
 
 export function xdsNode(config: AgentConfig): Node {
-  const { instanceIp, podName, podNamespace, nodeName, clusterId, metadata } = config;
+  const { instanceIp, podName, podNamespace, nodeName, clusterId, metadata, jsonMetadata } = config;
   return {
     id: `ztunnel~${instanceIp}~${podName}.${podNamespace}~${podNamespace}.svc.cluster.local`,
     cluster: clusterId,
@@ -14,6 +14,7 @@ export function xdsNode(config: AgentConfig): Node {
       NODE_NAME: nodeName,
       CLUSTER_ID: clusterId,
       ...metadata,
+      ...jsonMetadata,
     },
   };
 }

@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { ManualClock, systemClock } from "../../core/base/clock.ts";
 import { selfSignedRoot } from "../../core/protocol/x509/certificate.ts";
 import { deltaStreams } from "./delta-stream.ts";
-import { openChannel, requestMetadata, type ControlEndpoint } from "./grpc-channel.ts";
+import { openChannel, readRoots, requestMetadata, type ControlEndpoint } from "./grpc-channel.ts";
 import { ControlError } from "./grpc-errors.ts";
 
 const now = Date.now();
@@ -20,7 +20,7 @@ const endpoint: ControlEndpoint = {
   clusterId: "Kubernetes",
 };
 
-test("the token is read for every request, trimmed, and goes with the cluster's id and further headers", () => {
+test("F-117 F-118 the token is read for every request, trimmed, and goes with the cluster's id and further headers", () => {
   let reads = 0;
   const options = { ...endpoint, token: () => `token-${++reads}\n`, headers: { "x-extra": "1" } };
   const [first, second] = [requestMetadata(options), requestMetadata(options)];
@@ -62,7 +62,7 @@ test("scheme and port may be left out, and addresses may be IPv6", () => {
   }
 });
 
-test("a root file that is missing, empty or no certificate is an error with its name", (t) => {
+test("F-119 H053 a root file that is missing, empty or no certificate is an error with its name", (t) => {
   const directory = mkdtempSync(join(tmpdir(), "ambientd-roots-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   const [empty, key] = [join(directory, "empty.pem"), join(directory, "key.pem")];
@@ -76,7 +76,23 @@ test("a root file that is missing, empty or no certificate is an error with its 
   }
 });
 
-test("control that refuses connections is unreachable, at once", async () => {
+test("F-119 roots may be a file, PEM text, or the system's own", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "ambientd-roots-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const pem = selfSignedRoot({ organisation: "test", notBeforeMs: 0, notAfterMs: 4e12 }).certificatePem;
+  const file = join(directory, "root.pem");
+  writeFileSync(file, pem);
+  assert.equal(readRoots(file), pem);
+  assert.equal(readRoots(pem), pem);
+  assert.equal(readRoots("SYSTEM"), undefined);
+  for (const rootCa of [file, pem, "SYSTEM"]) {
+    const client = openChannel({ ...endpoint, rootCa });
+    assert.ok(!(client instanceof ControlError), rootCa.slice(0, 20));
+    client.close();
+  }
+});
+
+test("H067 control that refuses connections is unreachable, at once", async () => {
   const stream = deltaStreams(endpoint, systemClock)();
   assert.ok(!(stream instanceof ControlError));
   const error = await stream.receive();
@@ -85,7 +101,7 @@ test("control that refuses connections is unreachable, at once", async () => {
   stream.close();
 });
 
-test("control that accepts and then says nothing is given up after five seconds", async (t) => {
+test("H067 control that accepts and then says nothing is given up after five seconds", async (t) => {
   const server = createServer(() => undefined).listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => server.close());

@@ -12,7 +12,7 @@ import { agentTypes, runXdsSession } from "./xds-session.ts";
 
 const [address = "", authorization = ""] = agentTypes;
 
-test("a stream begins with one request per type, addresses first, each with the node", async () => {
+test("F-110 F-121 a stream begins with one request per type, addresses first, each with the node", async () => {
   const { streams, session } = start();
   assert.deepEqual(
     streams[0]!.sent.map(({ typeUrl, node, resourceNamesSubscribe }) => [typeUrl, node?.id, resourceNamesSubscribe]),
@@ -39,7 +39,7 @@ test("H071 an update is acknowledged after it has been applied, and the next one
   session.close();
 });
 
-test("a refused resource is named in a NACK, the session is ready all the same, and status says so", async () => {
+test("F-111 F-126 a refused resource is named in a NACK, the session is ready all the same, and status says so", async () => {
   const { streams, session } = start({ rejects: [{ name: "a", reason: "nonsense" }] });
   let ready = false;
   void session.ready.then(() => (ready = true));
@@ -64,7 +64,7 @@ test("the session is not ready before each type has been answered", async () => 
   session.close();
 });
 
-test("after a disconnect the next stream begins with what is held; nothing is taken back", async () => {
+test("F-112 F-114 after a disconnect the next stream begins with what is held; nothing is taken back", async () => {
   const { streams, updates, clock, session } = start();
   streams[0]!.respond(address, "1", ["a", "b"]);
   await settle();
@@ -81,7 +81,7 @@ test("after a disconnect the next stream begins with what is held; nothing is ta
   session.close();
 });
 
-test("control that refuses at once is asked with doubling, jittered pauses up to 15 s, for a day, and never in a loop", async () => {
+test("F-113 H067 control that refuses at once is asked with doubling, jittered pauses up to 15 s, for a day, and never in a loop", async () => {
   const { streams, clock, session } = start({ dead: true });
   await settle();
   const pauses: number[] = [];
@@ -103,7 +103,7 @@ test("control that refuses at once is asked with doubling, jittered pauses up to
   session.close();
 });
 
-test("control that answers once and fails is not asked ever faster", async () => {
+test("F-113 H067 control that answers once and fails is not asked ever faster", async () => {
   const { streams, clock, session } = start();
   for (let attempt = 0; attempt < 12; attempt++) {
     streams.at(-1)!.respond(address, "1", ["a"]);
@@ -120,7 +120,7 @@ test("control that answers once and fails is not asked ever faster", async () =>
   session.close();
 });
 
-test("after a stream that was of use for a while the pause is short again", async () => {
+test("F-113 after a stream that was of use for a while the pause is short again", async () => {
   const { streams, clock, session } = start();
   for (let attempt = 0; attempt < 8; attempt++) {
     streams.at(-1)!.fail();
@@ -151,7 +151,7 @@ test("an onUpdate that throws is our bug: nothing is acknowledged, and a new str
   session.close();
 });
 
-test("when more than half of the world is missing after a reconnect the removals wait a minute, then are obeyed", async () => {
+test("H068 when more than half of the world is missing after a reconnect the removals wait a minute, then are obeyed", async () => {
   const { streams, updates, session, clock } = await heldThenReconnected(100);
   streams[1]!.respond(address, "9", [], names(0, 60));
   await settle();
@@ -168,7 +168,7 @@ test("when more than half of the world is missing after a reconnect the removals
   session.close();
 });
 
-test("what control names again while its removal waits stays", async () => {
+test("H068 what control names again while its removal waits stays", async () => {
   const { streams, updates, session, clock } = await heldThenReconnected(100);
   streams[1]!.respond(address, "9", [], names(0, 60));
   await settle();
@@ -180,7 +180,7 @@ test("what control names again while its removal waits stays", async () => {
   session.close();
 });
 
-test("half of the world going while the stream is open is what control means", async () => {
+test("H068 half of the world going while the stream is open is what control means", async () => {
   const { streams, updates, session } = start();
   streams[0]!.respond(address, "1", names(0, 100));
   await settle();
@@ -190,7 +190,7 @@ test("half of the world going while the stream is open is what control means", a
   session.close();
 });
 
-test("in a small mesh, or for less than half, removals after a reconnect are obeyed at once", async () => {
+test("H068 in a small mesh, or for less than half, removals after a reconnect are obeyed at once", async () => {
   for (const [held, removed] of [
     [5, 5],
     [100, 50],

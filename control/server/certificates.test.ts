@@ -238,7 +238,7 @@ test("control under a root the agent doesn't hold is not asked; when the file ha
   );
 });
 
-test("control is reached by its advertised names only", async (t) => {
+test("F-120 control is reached by its advertised names only", async (t) => {
   const control = await startWithCart(t, { advertise: ["control.example"] });
   const byAddress = provider(t, control, "node1");
   assert.ok((await byAddress.fetch(cart, AbortSignal.timeout(patience))) instanceof CertificateError);

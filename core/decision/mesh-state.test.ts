@@ -114,7 +114,7 @@ describe("services", () => {
     assert.equal(chosen([hidden, around], "elsewhere"), "b");
   });
 
-  test("find the endpoints that arrived before them, and health is theirs to judge", () => {
+  test("F-115 find the endpoints that arrived before them, and health is theirs to judge", () => {
     const state = new MeshState();
     const well = pod("shop/well", "10.1.0.5", { services: backs([cart]) });
     const sick = pod("shop/sick", "10.1.0.6", { services: backs([cart]), healthy: false });

@@ -72,7 +72,7 @@ test("a descriptor that is no namespace moves nobody", { skip }, () => {
   closeSync(file);
 });
 
-test("10,000 visits leak no descriptor", { skip }, () => {
+test("H085 10,000 visits leak no descriptor", { skip }, () => {
   const fd = createNetworkNamespace();
   inNamespace(fd, identity);
   const before = readdirSync("/proc/self/fd").length;

@@ -39,7 +39,7 @@ after(() => {
   if (netns >= 0) closeSync(netns);
 });
 
-test("one listener on :: serves both families, and both ends see plain addresses", { skip }, async () => {
+test("F-016 one listener on :: serves both families, and both ends see plain addresses", { skip }, async () => {
   const accepted = serve({ address: "::", port: 8080, mark: 1337, transparent: true });
   for (const address of ["127.0.0.1", "::1"]) {
     const client = connectTcp({ netns, remote: { address, port: 8080 } });
@@ -69,7 +69,7 @@ test("an address that isn't there can be listened on by freebind only", { skip }
   assert.ok(listenTcp({ netns, address: "not an address", port: 1 }) instanceof LinuxError);
 });
 
-test("without IPv6, :: listens on IPv4", { skip }, async () => {
+test("F-017 without IPv6, :: listens on IPv4", { skip }, async () => {
   const only4 = createNetworkNamespace();
   await setUp("lo", { netns: only4 });
   for (const name of ["all", "lo"]) writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, 1, only4);
@@ -83,7 +83,7 @@ test("without IPv6, :: listens on IPv4", { skip }, async () => {
   closeSync(only4);
 });
 
-test("mark, no delay and keep-alive are set on the connection", { skip }, async () => {
+test("F-018 F-022 F-024 mark, no delay and keep-alive are set on the connection", { skip }, async () => {
   serve({ address: "::", port: 8082, mark: 1337 });
   const keepAlive = { idleSeconds: 180, intervalSeconds: 170, probes: 9 };
   const client = connectTcp({ netns, remote: { address: "::1", port: 8082 }, mark: 1337, keepAlive });
@@ -102,6 +102,23 @@ test("mark, no delay and keep-alive are set on the connection", { skip }, async 
     "TCP_NODELAY, KEEPIDLE, KEEPINTVL, KEEPCNT",
   );
   client.destroy();
+});
+
+test("F-022 F-023 what is accepted keeps alive, and times out, as its listener says", { skip }, async () => {
+  const keepAlive = { idleSeconds: 11, intervalSeconds: 12, probes: 3, userTimeoutMs: 4_000 };
+  const accepted = serve({ address: "127.0.0.1", port: 7777, keepAlive });
+  const socket = connectTcp({ netns, remote: { address: "127.0.0.1", port: 7777 }, keepAlive });
+  const server = await accepted();
+  const value = new Int32Array(1);
+  for (const one of [socket, server]) {
+    const fd = descriptorOf(one)!;
+    const options = [4, 5, 6, 18].map((name) => {
+      assert.equal(raw.libc.getsockopt(fd, SOL_TCP, name, value, Int32Array.of(4)), 0);
+      return value[0];
+    });
+    assert.deepEqual(options, [11, 12, 3, 4_000], "KEEPIDLE, KEEPINTVL, KEEPCNT, USER_TIMEOUT");
+    one.destroy();
+  }
 });
 
 test("sockets are non-blocking and close-on-exec", { skip }, async () => {

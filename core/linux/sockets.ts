@@ -32,6 +32,8 @@ export interface ListenOptions {
   readonly mark?: number;
   /** IP_TRANSPARENT, so that it takes connections to addresses that aren't ours. Tried; the result says whether it worked. */
   readonly transparent?: boolean;
+  /** Of what is accepted. */
+  readonly keepAlive?: KeepAlive;
   /** IP_FREEBIND: an address that isn't there (yet) may be bound. */
   readonly freebind?: boolean;
 }
@@ -45,6 +47,8 @@ export interface KeepAlive {
   readonly idleSeconds: number;
   readonly intervalSeconds: number;
   readonly probes: number;
+  /** TCP_USER_TIMEOUT: milliseconds that sent bytes may stay unacknowledged. */
+  readonly userTimeoutMs?: number;
 }
 
 export interface ConnectOptions {
@@ -140,6 +144,8 @@ function tryListen(address: string, port: number, backlog: number, options: List
   if (address === "::") setOption(fd, SOL_IPV6, IPV6_V6ONLY, 0);
   const marked = options.mark === undefined ? undefined : setOption(fd, SOL_SOCKET, SO_MARK, options.mark);
   if (marked !== undefined) return closing(fd, marked);
+  const kept = options.keepAlive === undefined ? undefined : setKeepAlive(fd, options.keepAlive);
+  if (kept !== undefined) return closing(fd, kept);
   const transparent = options.transparent === true && makeTransparent(fd, ipv6) === undefined;
   if (options.freebind === true) setOption(fd, SOL_IP, IP_FREEBIND, 1);
   if (libc.bind(fd, where, where.length) !== 0) return failed("bind");
@@ -185,12 +191,15 @@ function makeTransparent(fd: number, ipv6: boolean): LinuxError | undefined {
   return setOption(fd, SOL_IPV6, IPV6_TRANSPARENT, 1) ?? setOption(fd, SOL_IPV6, IPV6_FREEBIND, 1);
 }
 
-function setKeepAlive(fd: number, { idleSeconds, intervalSeconds, probes }: KeepAlive): LinuxError | undefined {
+/** Of a listening socket: what is accepted from it has the same. */
+export function setKeepAlive(fd: number, keepAlive: KeepAlive): LinuxError | undefined {
+  const { idleSeconds, intervalSeconds, probes, userTimeoutMs } = keepAlive;
   return (
     setOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1) ??
     setOption(fd, SOL_TCP, TCP_KEEPIDLE, idleSeconds) ??
     setOption(fd, SOL_TCP, TCP_KEEPINTVL, intervalSeconds) ??
-    setOption(fd, SOL_TCP, TCP_KEEPCNT, probes)
+    setOption(fd, SOL_TCP, TCP_KEEPCNT, probes) ??
+    (userTimeoutMs === undefined ? undefined : setOption(fd, SOL_TCP, TCP_USER_TIMEOUT, userTimeoutMs))
   );
 }
 
@@ -222,4 +231,5 @@ const TCP_NODELAY = 1;
 const TCP_KEEPIDLE = 4;
 const TCP_KEEPINTVL = 5;
 const TCP_KEEPCNT = 6;
+const TCP_USER_TIMEOUT = 18;
 const F_DUPFD_CLOEXEC = 1030;

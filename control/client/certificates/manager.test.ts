@@ -13,7 +13,7 @@ const hour = 3_600_000;
 const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const cart = identity("cart");
 
-test("callers that come together share one fetch and get the same certificate", async () => {
+test("F-136 callers that come together share one fetch and get the same certificate", async () => {
   const { manager, provider } = start();
   const asked = [
     manager.certificate(cart, "warmup"),
@@ -37,7 +37,7 @@ test("callers that wait while the authority is away get its error, all of them, 
   assert.equal(provider.fetches, 1);
 });
 
-test("while a pause runs callers get the cached error at once, and after a second one of them may bring the attempt forward", async () => {
+test("F-135 while a pause runs callers get the cached error at once, and after a second one of them may bring the attempt forward", async () => {
   const { manager, provider, clock } = start();
   for (const pause of [1_200, 2_400, 4_800]) {
     const asked = manager.certificate(cart, "realtime");
@@ -59,7 +59,7 @@ test("while a pause runs callers get the cached error at once, and after a secon
   assert.equal(provider.fetches, fetches + 1, "only one");
 });
 
-test("renewal comes at half of the life, and the new certificate is announced", async () => {
+test("F-133 F-140 renewal comes at half of the life, and the new certificate is announced", async () => {
   const { manager, provider, clock, changes } = start();
   await issued(manager, provider, 24 * hour);
   clock.advance(11.5 * hour);
@@ -75,7 +75,7 @@ test("renewal comes at half of the life, and the new certificate is announced", 
 });
 
 for (const share of [0.49, 0.51, 0.99]) {
-  test(`an authority that dies at ${share * 100} % of a certificate's life is not noticed by callers until its end`, async () => {
+  test(`F-134 H051 an authority that dies at ${share * 100} % of a certificate's life is not noticed by callers until its end`, async () => {
     const { manager, provider, clock, changes } = start();
     const certificate = await issued(manager, provider, hour);
     const dies = certificate.notBefore + share * hour;
@@ -100,7 +100,7 @@ for (const share of [0.49, 0.51, 0.99]) {
   });
 }
 
-test("a certificate that has just ended is not served, and a fetch begins for who asks", async () => {
+test("H051 a certificate that has just ended is not served, and a fetch begins for who asks", async () => {
   const { manager, provider, clock } = start();
   const certificate = await issued(manager, provider, hour);
   provider.dead = true;
@@ -115,7 +115,7 @@ test("a certificate that has just ended is not served, and a fetch begins for wh
   assert.ok(!((await asked) instanceof CertificateError));
 });
 
-test("pauses double with jitter up to 150 s and a hundred managers don't ask in step", async () => {
+test("F-135 pauses double with jitter up to 150 s and a hundred managers don't ask in step", async () => {
   const starts = await Promise.all(
     Array.from({ length: 100 }, async (_, seed) => {
       const { manager, provider, clock } = start(seed);
@@ -141,7 +141,7 @@ test("pauses double with jitter up to 150 s and a hundred managers don't ask in 
   assert.ok(new Set(starts.map(([first]) => first)).size > 90);
 });
 
-test("at most eight fetches run, and a waiting connection goes before prefetches and renewals", async () => {
+test("F-136 at most eight fetches run, and a waiting connection goes before prefetches and renewals", async () => {
   const { manager, provider } = start();
   for (let index = 0; index < 20; index++) void manager.certificate(identity(`warm-${index}`), "warmup");
   void manager.certificate(identity("urgent"), "realtime");
@@ -166,7 +166,7 @@ test("prefetches beyond 256 are refused, and fetched when somebody waits for the
   );
 });
 
-test("a fetch that hangs is given up, and what it brings afterwards is not used", async () => {
+test("H051 a fetch that hangs is given up, and what it brings afterwards is not used", async () => {
   const { manager, provider, clock } = start();
   const asked = manager.certificate(cart, "realtime");
   const late = provider.pending[0]!;
@@ -178,7 +178,7 @@ test("a fetch that hangs is given up, and what it brings afterwards is not used"
   assert.equal(manager.current(cart), undefined);
 });
 
-test("a certificate of another identity, or one that has ended, is refused", async () => {
+test("F-132 H051 a certificate of another identity, or one that has ended, is refused", async () => {
   for (const answer of [
     certificateFor(identity("vault"), Date.UTC(2030, 0, 1), hour),
     certificateFor(cart, Date.UTC(2029, 0, 1), hour),
@@ -199,7 +199,7 @@ test("a provider that throws is our bug, told as such, and tried again", async (
   assert.equal(provider.fetches, 2);
 });
 
-test("forgetting an identity ends its fetch, answers who waits, and leaves no timer", async () => {
+test("F-138 forgetting an identity ends its fetch, answers who waits, and leaves no timer", async () => {
   const { manager, provider, clock, changes } = start();
   const asked = manager.certificate(cart, "realtime");
   manager.forget(cart);
@@ -216,7 +216,7 @@ test("forgetting an identity ends its fetch, answers who waits, and leaves no ti
   );
 });
 
-test("a clock that jumps past the end of a certificate ends it at the next question", async () => {
+test("H109 a clock that jumps past the end of a certificate ends it at the next question", async () => {
   const clock = new ManualClock();
   let skewMs = 0;
   const { manager, provider, changes } = start(1, {

@@ -13,7 +13,7 @@ test("a leaf leads to its root, whatever else is in the bundle", () => {
   assert.equal(chainProblem([leaf(root)], bundle(other, root), now), undefined);
 });
 
-test("while roots are exchanged leaves of both are good, and afterwards those of the old one are not", () => {
+test("H052 while roots are exchanged leaves of both are good, and afterwards those of the old one are not", () => {
   const both = bundle(root, other);
   assert.equal(chainProblem([leaf(root)], both, now), undefined);
   assert.equal(chainProblem([leaf(other)], both, now), undefined);
@@ -45,7 +45,7 @@ for (const [what, pem] of [
   ["a hundred roots", root.certificatePem.repeat(100)],
   ["two megabytes", `${root.certificatePem}${" ".repeat(2 << 20)}`],
 ] as const) {
-  test(`a bundle of ${what} is refused`, () => {
+  test(`H053 a bundle of ${what} is refused`, () => {
     assert.ok(parseTrustBundle(pem) instanceof CertificateError);
   });
 }

@@ -23,6 +23,8 @@ import { controlError, ControlError } from "../grpc-errors.ts";
 export interface MeshCaOptions extends ControlEndpoint {
   /** Seconds a certificate should live (SECRET_TTL); the authority may give less. */
   readonly validitySeconds: number;
+  /** False: the caller asks for its own identity, and not in a workload's name. Default true. */
+  readonly impersonates?: boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -44,7 +46,12 @@ export class MeshCaProvider implements CertificateProvider {
     if (client instanceof ControlError) return unavailable(uri, client);
     const { key, csrPem } = createKeyAndCsr(identity);
     const validitySeconds = BigInt(Math.round(this.#options.validitySeconds));
-    const request = createCertificateRequest({ csrPem, validitySeconds, impersonated: identity });
+    const { impersonates = true } = this.#options;
+    const request = createCertificateRequest({
+      csrPem,
+      validitySeconds,
+      ...(impersonates && { impersonated: identity }),
+    });
     const response = await call(client, request, metadata, signal, this.#options.address);
     if (response instanceof ControlError) {
       if (response.type.code === "control.unreachable") this.#drop(client);

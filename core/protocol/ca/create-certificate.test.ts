@@ -27,7 +27,7 @@ function order(): { key: KeyObject; csrPem: string; leafPem: string } {
 }
 
 suite("a certificate order", () => {
-  test("arrives as it was made, with the identity it is for", () => {
+  test("F-130 F-131 arrives as it was made, with the identity it is for", () => {
     const made = { csrPem: "csr", validitySeconds: 86_400n, impersonated: identity };
     const bytes = IstioCertificateRequest.encode(createCertificateRequest(made)).finish();
     assert.deepEqual(parseCertificateRequest(IstioCertificateRequest.decode(bytes)), made);
@@ -82,7 +82,7 @@ suite("an authority's answer", () => {
     return parsed instanceof CaError ? parsed.type.code : "no error";
   };
 
-  test("is split into chain and roots, with the leaf's life", () => {
+  test("F-130 is split into chain and roots, with the leaf's life", () => {
     const roots = root.certificatePem + otherRoot.certificatePem;
     const bytes = IstioCertificateResponse.encode(createCertificateResponse(leafPem, [], roots)).finish();
     assert.deepEqual(parseCertificateResponse(IstioCertificateResponse.decode(bytes), wanted), {
@@ -92,7 +92,7 @@ suite("an authority's answer", () => {
     });
   });
 
-  test("is refused where it could not be used", () => {
+  test("F-132 H051 is refused where it could not be used", () => {
     assert.equal(codeOf([leafPem, root.certificatePem]), "no error");
     assert.equal(codeOf([leafPem]), "ca.short-chain");
     assert.equal(codeOf([]), "ca.short-chain");

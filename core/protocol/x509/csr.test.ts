@@ -15,7 +15,7 @@ function codeOf(value: unknown): string {
 }
 
 suite("a signing request", () => {
-  test("is read as it was made", () => {
+  test("F-130 is read as it was made", () => {
     const request = parseCsr(createKeyAndCsr(reviews).csrPem);
     assert.ok(!(request instanceof X509Error));
     assert.deepEqual(request.uris, ["spiffe://cluster.local/ns/shop/sa/reviews"]);

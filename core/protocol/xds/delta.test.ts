@@ -157,7 +157,7 @@ suite("delta discovery, client and server joined by a link", () => {
     );
   });
 
-  test("after a reconnect only what changed meanwhile is sent", () => {
+  test("F-112 after a reconnect only what changed meanwhile is sent", () => {
     fc.assert(
       fc.property(fc.array(action, { maxLength: 30 }), fc.array(action, { maxLength: 30 }), (before, meanwhile) => {
         const world = new World();
@@ -206,7 +206,7 @@ suite("delta discovery, client and server joined by a link", () => {
     );
   });
 
-  test("a refused version leaves the last good one, is not repeated, and is sent again on the next stream", () => {
+  test("F-111 a refused version leaves the last good one, is not repeated, and is sent again on the next stream", () => {
     const world = new World();
     world.set(policies, "deny", "1");
     world.settle();

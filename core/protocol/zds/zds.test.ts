@@ -40,7 +40,7 @@ suite("ZDS packets", () => {
     });
   }
 
-  test("hello and acks have the octets of the contract", () => {
+  test("F-150 hello and acks have the octets of the contract", () => {
     assert.equal(hex(hello()), "0801");
     assert.equal(decodeHello(Buffer.from("0801", "hex")), "v1");
     assert.equal(hex(encodeResponse({})), "0a00");
@@ -57,7 +57,7 @@ suite("ZDS packets", () => {
     assert.equal(codeOf(decodeRequest(Buffer.from("0a0e0a01", "hex"), 1)), "zds.undecodable");
   });
 
-  test("that add a pod carry its description and exactly one descriptor; others carry none", () => {
+  test("F-151 that add a pod carry its description and exactly one descriptor; others carry none", () => {
     assert.equal(codeOf(decodeRequest(Buffer.from("0a030a0161", "hex"), 1)), "zds.missing");
     const bytes = Buffer.from(hex(encodeRequest(add("a"))), "hex");
     for (const descriptors of [0, 2, 253]) {
@@ -123,7 +123,7 @@ suite("the agent's session", () => {
     return { session, last };
   }
 
-  test("stops at the snapshot's end what was neither added nor kept since the connection began", () => {
+  test("F-154 stops at the snapshot's end what was neither added nor kept since the connection began", () => {
     const { session, last } = run([
       add("a"),
       { kind: "keep", uid: "b" },
@@ -135,7 +135,7 @@ suite("the agent's session", () => {
     assert.deepEqual(session, { phase: "live", sinceMs: 5 });
   });
 
-  test("refuses a second snapshot and a keep after the first", () => {
+  test("F-157 refuses a second snapshot and a keep after the first", () => {
     assert.deepEqual(run([{ kind: "snapshot-sent" }, { kind: "snapshot-sent" }]).last, { code: "zds.second-snapshot" });
     assert.deepEqual(run([{ kind: "snapshot-sent" }, { kind: "keep", uid: "a" }]).last, {
       code: "zds.keep-after-snapshot",
@@ -230,7 +230,7 @@ suite("daemon and agent together", () => {
     fc.record({ kind: fc.constantFrom("daemon" as const, "agent" as const, "cut" as const) }),
   );
 
-  test("go in lock-step, and whatever happens the agent ends up serving exactly the daemon's pods", () => {
+  test("F-152 go in lock-step, and whatever happens the agent ends up serving exactly the daemon's pods", () => {
     fc.assert(
       fc.property(fc.array(event, { maxLength: 80 }), (events) => {
         const pods = new Set<string>();

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { addressType } from "../core/protocol/wds/address.ts";
+import { authorizationType } from "../core/protocol/wds/authorization.ts";
+import type { DeltaResource, DeltaUpdate } from "../core/protocol/xds/delta-client.ts";
+import { LocalMeshError } from "./local-mesh/fields.ts";
+import { localMesh } from "./local-mesh/local-mesh.ts";
+import { MeshInventory } from "./mesh-inventory.ts";
+
+const [policies, addresses] = resourcesOf(`
+workloads:
+- {uid: w1, name: web, namespace: shop, workloadIps: [10.0.0.1], protocol: HBONE, services: {shop/web.shop.svc: {80: 8080}}}
+- {uid: w2, name: db, namespace: shop, workloadIps: [10.0.0.2], protocol: HBONE}
+services:
+- {name: web, namespace: shop, hostname: web.shop.svc, vips: [/10.1.0.1], ports: {80: 8080}}
+policies:
+- {name: deny, namespace: shop, action: Deny, rules: []}
+`);
+
+test("F-116 a name that is removed takes the workload or the service of that name with it", () => {
+  const mesh = new MeshInventory();
+  mesh.take(update(addressType, addresses));
+  assert.deepEqual([names(mesh), services(mesh)], [["db", "web"], ["web"]]);
+  mesh.take(update(addressType, [], ["w1"]));
+  assert.deepEqual([names(mesh), services(mesh)], [["db"], ["web"]]);
+  mesh.take(update(addressType, [], ["shop/web.shop.svc", "nobody"]));
+  assert.deepEqual([names(mesh), services(mesh)], [["db"], []]);
+  mesh.take(update(authorizationType, policies));
+  assert.equal([...mesh.policies()].length, 1);
+  mesh.take(update(authorizationType, [], ["shop/deny"]));
+  assert.equal([...mesh.policies()].length, 0);
+});
+
+test("F-115 an endpoint that comes before its service is there when the service comes, and stays when it is replaced", () => {
+  const mesh = new MeshInventory();
+  const of = (name: string): DeltaResource => addresses.find((one) => one.name === name)!;
+  const endpoints = (): number => mesh.state.endpointCount("shop/web.shop.svc");
+  mesh.take(update(addressType, [of("w1")]));
+  mesh.take(update(addressType, [of("shop/web.shop.svc")]));
+  assert.equal(endpoints(), 1);
+  mesh.take(update(addressType, [of("shop/web.shop.svc")]));
+  assert.equal(endpoints(), 1);
+});
+
+test("F-111 F-126 H069 one resource that cannot be understood is refused by name; the others count, and its last good version stays", () => {
+  const mesh = new MeshInventory();
+  mesh.take(update(addressType, addresses));
+  const torn = { name: "w1", version: "2", bytes: Uint8Array.of(0x0a, 0x7f, 0x01) };
+  const other = { name: "w3", version: "2", bytes: Uint8Array.of(0xff, 0xff, 0xff) };
+  const { rejected } = mesh.take(update(addressType, [torn, other, addresses.find(({ name }) => name === "w2")!]));
+  assert.deepEqual(
+    rejected.map(({ name }) => name),
+    ["w1", "w3"],
+  );
+  assert.deepEqual(names(mesh), ["db", "web"]);
+});
+
+function resourcesOf(yaml: string): [readonly DeltaResource[], readonly DeltaResource[]] {
+  const updates = localMesh(yaml);
+  assert.ok(!(updates instanceof LocalMeshError));
+  const [first, second] = updates;
+  return [first?.resources ?? [], second?.resources ?? []];
+}
+
+function update(typeUrl: string, resources: readonly DeltaResource[], removed: readonly string[] = []): DeltaUpdate {
+  return { typeUrl, nonce: "1", resources, removed };
+}
+
+function names(mesh: MeshInventory): string[] {
+  return [...mesh.state.workloads()].map(({ name }) => name).sort();
+}
+
+function services(mesh: MeshInventory): string[] {
+  return [...mesh.state.services()].map(({ name }) => name).sort();
+}
