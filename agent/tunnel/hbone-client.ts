@@ -18,6 +18,8 @@ export interface ClientTunnelOptions {
   readonly clock: Clock;
   /** For TCP and TLS together. Default 10,000. */
   readonly deadlineMs?: number;
+  /** TCP is up, and TLS begins. */
+  readonly onConnected?: () => void;
   /** Default: our own. */
   readonly engine?: EngineName | undefined;
   readonly limits?: TunnelLimits | undefined;
@@ -62,6 +64,7 @@ class Handshake {
     if (this.#phase !== "tcp") return;
     this.#phase = "tls";
     const { socket, context, accepted } = this.#options;
+    this.#options.onConnected?.();
     const tls = connectTls({
       socket,
       secureContext: context,

@@ -2,9 +2,13 @@
  * Tunnels to be shared: one pool per pod and worker. A tunnel serves whoever asks for the same key, and the key says everything
  * that must agree: who we are, who the peer may be, and where it is. Keys are full text in a Map, never a hash.
  */
+import type { Clock } from "../../core/base/clock.ts";
 import type { Endpoint } from "../../core/base/ip.ts";
 import { formatEndpoint } from "../../core/base/ip.ts";
 import { TunnelError, type ClientTunnel } from "./tunnel.ts";
+import { TunnelsTo, type CreateTunnel, type Lease, type TunnelsHost } from "./tunnels-to.ts";
+
+export type { CreateTunnel, Creation, Lease } from "./tunnels-to.ts";
 
 export interface TunnelTarget {
   /** SPIFFE URI of ours. */
@@ -16,170 +20,133 @@ export interface TunnelTarget {
   readonly pod: string;
 }
 
-/** A stream's worth of room in a tunnel. `reused` when the tunnel had served before. */
-export interface Lease {
-  readonly tunnel: ClientTunnel;
-  readonly reused: boolean;
-}
-
 export interface TunnelPoolOptions {
-  readonly nowMs: () => number;
+  readonly clock: Clock;
   /** How long a tunnel without streams is kept. Default five minutes. */
   readonly idleReleaseMs?: number;
   /** A tunnel has gone. */
   readonly onGone?: () => void;
 }
 
-interface Pooled {
-  readonly tunnel: ClientTunnel;
-  /** When its last stream ended; undefined while it has one. */
-  idleSinceMs: number | undefined;
-}
-
-interface Entry {
-  readonly tunnels: Pooled[];
-  /** The one creation in flight, shared by all who wait. */
-  creating: Promise<ClientTunnel | TunnelError> | undefined;
-}
-
-export class TunnelPool {
+export class TunnelPool implements TunnelsHost {
   readonly #options: TunnelPoolOptions;
-  readonly #entries = new Map<string, Entry>();
+  readonly #byKey = new Map<string, TunnelsTo>();
   /** Tunnels that take no new streams but still have some. */
   readonly #leaving = new Set<ClientTunnel>();
-  /** `retired`: a tunnel is made for whoever needs one, and goes with its last stream. */
-  #phase: "open" | "retired" | "closed" = "open";
+  /** `passing`: a tunnel is made for whoever needs one, and goes with its last stream. */
+  #phase: TunnelsHost["phase"] = "open";
+  #epoch = 0;
+  #newest = 0;
 
   constructor(options: TunnelPoolOptions) {
     this.#options = options;
   }
 
-  /** Room in a tunnel that exists, or one that `create` makes; all who wait for a creation that fails get its error. */
-  async acquire(
-    target: TunnelTarget,
-    create: () => Promise<ClientTunnel | TunnelError>,
-    fresh = false,
-  ): Promise<Lease | TunnelError> {
+  /** Room in a tunnel that exists, in the same turn. @param after only in a tunnel made later: {@link Lease.newest}. */
+  take(target: TunnelTarget, after = 0): Lease | undefined {
+    return this.#byKey.get(poolKey(target))?.take(after);
+  }
+
+  /**
+   * Room as soon as there is any: `create` makes a tunnel, one at a time for all who wait for it. When that fails all of them get its
+   * error at once.
+   * @param withinMs whoever got none by then is told how far it came; it goes on for the others.
+   * @param after only in a tunnel made later: {@link Lease.newest}.
+   */
+  acquire(target: TunnelTarget, create: CreateTunnel, withinMs: number, after = 0): Promise<Lease | TunnelError> {
+    if (this.#phase === "closed") return Promise.resolve(podGone);
     const key = poolKey(target);
-    if (!fresh) {
-      const lease = this.#take(key);
-      if (lease !== undefined) return lease;
-    }
-    for (;;) {
-      if (this.#phase === "closed") return new TunnelError({ code: "tunnel.lost", detail: "the pod is gone" });
-      const entry = this.#entry(key);
-      const creator = entry.creating === undefined;
-      entry.creating ??= this.#create(key, entry, create);
-      const made = await entry.creating;
-      if (made instanceof TunnelError) return made;
-      // Those who came before may have filled it; then the first of the rest makes the next one.
-      if (made.room > 0) {
-        made.reserve();
-        return { tunnel: made, reused: !creator };
-      }
-      // The peer is leaving: it may have a successor at the same place.
-      if (made.phase !== "open")
-        return new TunnelError({ code: "tunnel.lost", detail: "retired before its first stream" });
-      const lease = this.#take(key);
-      if (lease !== undefined) return lease;
-      // A tunnel that has no room for the one who made it has none for anybody: no loop of handshakes.
-      if (creator) return new TunnelError({ code: "tunnel.no-room" });
-    }
+    let tunnels = this.#byKey.get(key);
+    if (tunnels === undefined) this.#byKey.set(key, (tunnels = new TunnelsTo(key, this)));
+    return tunnels.wait(create, withinMs, after);
   }
 
   get tunnels(): number {
     let count = this.#leaving.size;
-    for (const entry of this.#entries.values()) count += entry.tunnels.length;
+    for (const { size } of this.#byKey.values()) count += size;
     return count;
   }
 
   /** Called about once a second: keepalives, and the release of what has been idle for long. */
   tick(nowMs: number): void {
     const { idleReleaseMs = 300_000 } = this.#options;
-    for (const entry of this.#entries.values()) {
-      for (const pooled of [...entry.tunnels]) {
-        pooled.tunnel.tick(nowMs);
-        const { idleSinceMs } = pooled;
-        if (idleSinceMs !== undefined && nowMs - idleSinceMs >= idleReleaseMs) pooled.tunnel.retire();
-      }
-    }
-    for (const tunnel of this.#leaving) tunnel.tick(nowMs);
+    for (const tunnels of [...this.#byKey.values()]) tunnels.tick(nowMs, idleReleaseMs);
+    for (const tunnel of [...this.#leaving]) tunnel.tick(nowMs);
   }
 
-  /** No tunnel that stands takes another stream: our certificate has been replaced. Open streams go on. */
+  /** No tunnel that stands, or is being made, takes another stream: our certificate has been replaced. Open streams go on. */
   retireAll(): void {
-    for (const entry of [...this.#entries.values()]) for (const { tunnel } of [...entry.tunnels]) tunnel.retire();
+    this.#epoch += 1;
+    this.#retireStanding();
   }
 
-  /** As {@link retireAll}; connections that are still on their way to a tunnel get one that ends with them. */
+  /** No tunnel that stands takes another stream; connections that are still on their way to one get one that ends with them. */
   retire(): void {
-    this.#phase = "retired";
-    this.retireAll();
+    this.#phase = "passing";
+    this.#retireStanding();
   }
 
   /** Ends every tunnel at once, streams and all. */
   destroy(): void {
     this.#phase = "closed";
-    for (const entry of [...this.#entries.values()]) for (const { tunnel } of [...entry.tunnels]) tunnel.destroy();
+    for (const tunnels of [...this.#byKey.values()]) tunnels.destroy(podGone);
     for (const tunnel of [...this.#leaving]) tunnel.destroy();
   }
 
-  #take(key: string): Lease | undefined {
-    for (const { tunnel } of this.#entries.get(key)?.tunnels ?? []) {
-      if (tunnel.room <= 0) continue;
-      tunnel.reserve();
-      return { tunnel, reused: true };
-    }
-    return undefined;
-  }
-
-  async #create(
-    key: string,
-    entry: Entry,
-    create: () => Promise<ClientTunnel | TunnelError>,
-  ): Promise<ClientTunnel | TunnelError> {
-    const made = await create();
-    entry.creating = undefined;
-    if (made instanceof TunnelError) this.#forgetIfEmpty(key, entry);
-    else this.#adopt(key, entry, made);
-    return made;
-  }
-
-  #adopt(key: string, entry: Entry, tunnel: ClientTunnel): void {
-    const pooled: Pooled = { tunnel, idleSinceMs: this.#options.nowMs() };
-    entry.tunnels.push(pooled);
-    tunnel.changed = () => this.#changed(key, entry, pooled);
+  /** A tunnel that nobody else may use: it is kept alive, counted and ended with the others. It has its one stream already. */
+  keep(tunnel: ClientTunnel): void {
+    this.#leaving.add(tunnel);
+    tunnel.changed = () => {
+      if (tunnel.phase === "closed") this.gone(tunnel);
+    };
+    tunnel.retire();
     if (this.#phase === "closed") tunnel.destroy();
   }
 
-  #changed(key: string, entry: Entry, pooled: Pooled): void {
-    const { tunnel } = pooled;
-    const wasBusy = pooled.idleSinceMs === undefined;
-    pooled.idleSinceMs = tunnel.streams > 0 ? undefined : (pooled.idleSinceMs ?? this.#options.nowMs());
-    if (tunnel.phase === "open") {
-      if (this.#phase === "retired" && wasBusy && tunnel.streams === 0) tunnel.retire();
-      return;
-    }
-    const at = entry.tunnels.indexOf(pooled);
-    if (at >= 0) entry.tunnels.splice(at, 1);
-    this.#forgetIfEmpty(key, entry);
-    if (tunnel.phase !== "closed") return void this.#leaving.add(tunnel);
+  /** @internal TunnelsHost. */
+  get clock(): Clock {
+    return this.#options.clock;
+  }
+
+  /** @internal TunnelsHost. */
+  get phase(): TunnelsHost["phase"] {
+    return this.#phase;
+  }
+
+  /** @internal TunnelsHost. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** @internal TunnelsHost. */
+  get newest(): number {
+    return this.#newest;
+  }
+
+  /** @internal TunnelsHost. */
+  nextOrdinal(): number {
+    return (this.#newest += 1);
+  }
+
+  /** @internal TunnelsHost. */
+  leaving(tunnel: ClientTunnel): void {
+    this.#leaving.add(tunnel);
+  }
+
+  /** @internal TunnelsHost. */
+  gone(tunnel: ClientTunnel): void {
     this.#leaving.delete(tunnel);
     this.#options.onGone?.();
   }
 
-  #entry(key: string): Entry {
-    const known = this.#entries.get(key);
-    if (known !== undefined) return known;
-    const entry: Entry = { tunnels: [], creating: undefined };
-    this.#entries.set(key, entry);
-    return entry;
+  /** @internal TunnelsHost. */
+  emptied(tunnels: TunnelsTo): void {
+    // It may be asked again after it was forgotten: what is there under its key by then is another one's.
+    if (this.#byKey.get(tunnels.key) === tunnels) this.#byKey.delete(tunnels.key);
   }
 
-  #forgetIfEmpty(key: string, entry: Entry): void {
-    // A tunnel may outlive its entry: what is there under its key by then is another one's.
-    const isEmpty = entry.tunnels.length === 0 && entry.creating === undefined;
-    if (isEmpty && this.#entries.get(key) === entry) this.#entries.delete(key);
+  #retireStanding(): void {
+    for (const tunnels of [...this.#byKey.values()]) tunnels.retire();
   }
 }
 
@@ -187,3 +154,5 @@ export class TunnelPool {
 function poolKey(target: TunnelTarget): string {
   return [target.pod, target.source, formatEndpoint(target.endpoint), ...target.accepted].join("\n");
 }
+
+const podGone = new TunnelError({ code: "tunnel.lost", detail: "the pod is gone" });

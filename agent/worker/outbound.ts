@@ -7,18 +7,14 @@ import { isLoopback, type Endpoint } from "../../core/base/ip.ts";
 import { printable } from "../../core/base/printable.ts";
 import { isOwnPort } from "../../core/decision/own-ports.ts";
 import { decideOutbound, type HboneRoute, type OutboundDecision } from "../../core/decision/route.ts";
-import { connectHeaders } from "../../core/protocol/hbone/request.ts";
 import type { TraceContext } from "../../core/protocol/hbone/trace-context.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import { TcpEnd } from "../relay/tcp-end.ts";
-import { openClientTunnel } from "../tunnel/hbone-client.ts";
-import type { Lease, TunnelPool } from "../tunnel/pool.ts";
-import { TunnelError, type ClientTunnel, type StreamOpener, type TunnelStream } from "../tunnel/tunnel.ts";
+import { TunnelError } from "../tunnel/tunnel.ts";
 import { sourceLabels } from "../metrics/traffic-labels.ts";
 import { Attempts, attemptWithinMs } from "./attempts.ts";
-import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
 import { decideAgain, isWorthAnother } from "./decide-again.ts";
@@ -26,6 +22,7 @@ import type { ServedPod } from "./pod.ts";
 import { localOf, peerOf } from "./socket-ends.ts";
 import { tunnelFailure, type Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
+import { TunnelDialer } from "./tunnel-dialer.ts";
 
 /** Takes over an accepted socket that nobody has read from. */
 export async function handleOutbound(context: WorkerContext, pod: ServedPod, socket: Socket): Promise<void> {
@@ -67,7 +64,9 @@ class Outbound {
     const target = this.#context.originalDestination(socket);
     if (target === undefined) return failure("NO_ORIGINAL_DST");
     facts.destination = target;
-    const source = await this.#context.mesh.waitForWorkload(this.#pod.info, this.#context.settings.workloadDeadlineMs);
+    const { mesh, settings } = this.#context;
+    const source =
+      mesh.workloadOf(this.#pod.info) ?? (await mesh.waitForWorkload(this.#pod.info, settings.workloadDeadlineMs));
     if (source === undefined) return failure("NO_WORKLOAD");
     facts.sourceWorkload = source;
     if (isOwnPort(target.port) && isOurs(source, facts.source, target)) return failure("RECURSIVE_CALL");
@@ -156,79 +155,12 @@ class Outbound {
     facts.authority = route.authority;
     facts.destinationWorkload = route.workload;
     facts.service = route.service;
-    const identity = this.#pod.identityOf(source);
-    const certificate = await this.#context.certificates.wait(identity, this.#context.settings.connectDeadlineMs);
-    if (certificate instanceof TunnelError) return tunnelFailure(certificate);
-    facts.sourceIdentity = certificate.uri;
-    const pool = this.#pod.pool;
-    const create = async (): Promise<ClientTunnel | TunnelError> => {
-      const tunnel = await openClientTunnel({
-        socket: this.#context.connect({ netns: this.#pod.netns, remote: route.tunnel }),
-        context: certificate.context,
-        accepted: route.identities,
-        clock: this.#context.clock,
-        engine: this.#context.settings.engine,
-        limits: this.#context.settings.limits,
-        memory: this.#context.heldMemory,
-        deadlineMs: withinMs,
-      });
-      if (!(tunnel instanceof TunnelError)) this.#context.handshakes.outbound += 1;
-      return tunnel;
-    };
-    const key = { pod: this.#pod.uid, source: certificate.uri, accepted: route.identities, endpoint: route.tunnel };
-    const stream = await this.#openStream(pool, key, create, (lease) =>
-      this.#connectStream(lease, route, source, withinMs),
-    );
-    if (stream instanceof TunnelError) return tunnelFailure(stream);
-    this.#connection.open(this.#client, stream);
+    const dialer = new TunnelDialer(this.#context, this.#pod, facts, this.#trace);
+    const opened = await dialer.dial(route, source, withinMs);
+    if (opened instanceof TunnelError) return tunnelFailure(opened);
+    this.#connection.open(this.#client, opened.stream);
     return undefined;
   }
-
-  /** A pooled tunnel may have died unnoticed: what was lost with it before any answer is tried at once in a fresh one. */
-  async #openStream(
-    pool: TunnelPool,
-    key: Parameters<TunnelPool["acquire"]>[0],
-    create: () => Promise<ClientTunnel | TunnelError>,
-    connect: (lease: Lease) => Promise<TunnelStream | TunnelError>,
-  ): Promise<TunnelStream | TunnelError> {
-    const lease = await pool.acquire(key, create);
-    if (lease instanceof TunnelError) return lease;
-    const stream = await connect(lease);
-    if (!(stream instanceof TunnelError) || !lease.reused || !isWorthAFreshTunnel(stream)) return stream;
-    const fresh = await pool.acquire(key, create, true);
-    return fresh instanceof TunnelError ? fresh : connect(fresh);
-  }
-
-  #connectStream(
-    { tunnel }: Lease,
-    route: HboneRoute,
-    source: MeshWorkload,
-    withinMs: number,
-  ): Promise<TunnelStream | TunnelError> {
-    const { facts } = this.#connection;
-    facts.destinationIdentity = tunnel.peerIdentity;
-    const headers = connectHeaders({
-      authority: route.authority,
-      baggage: baggageOf(source),
-      client: facts.source,
-      ...(route.service && { serviceHostname: route.service.hostname }),
-      trace: this.#trace,
-    });
-    return new Promise((resolve) => {
-      const opener: StreamOpener = { opened: resolve, failed: resolve };
-      tunnel.open(headers, opener, withinMs);
-    });
-  }
-}
-
-/** Certainly not looked at by the peer, or lost with a tunnel that had served before. */
-function isWorthAFreshTunnel({ type }: TunnelError): boolean {
-  return (
-    type.code === "tunnel.stream-refused" ||
-    type.code === "tunnel.lost" ||
-    type.code === "tunnel.unresponsive" ||
-    type.code === "tunnel.protocol-error"
-  );
 }
 
 /** Aimed at the pod itself, by whatever name: from 15001 that can only be a circle. */

@@ -52,7 +52,7 @@ export class ServedPod {
     this.mayImpersonate = delivery.transparent;
     const { clock, settings } = context;
     const onGone = (): void => this.#look();
-    this.pool = new TunnelPool({ nowMs: () => clock.nowMs(), idleReleaseMs: settings.poolIdleReleaseMs, onGone });
+    this.pool = new TunnelPool({ clock, idleReleaseMs: settings.poolIdleReleaseMs, onGone });
     this.#server = new HboneServer({
       clock,
       engine: settings.engine,

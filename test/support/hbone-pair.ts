@@ -73,7 +73,14 @@ export async function startServer(options: {
 
 export function openTunnel(
   port: number,
-  options: { as?: TlsIdentity; accepted?: readonly string[]; clock?: Clock; deadlineMs?: number } = {},
+  options: {
+    as?: TlsIdentity;
+    accepted?: readonly string[];
+    clock?: Clock;
+    deadlineMs?: number;
+    engine?: EngineName;
+    limits?: TunnelLimits;
+  } = {},
 ): Promise<ClientTunnel | TunnelError> {
   const socket = connect({ host: "127.0.0.1", port, allowHalfOpen: true, noDelay: true });
   return openClientTunnel({
@@ -82,6 +89,8 @@ export function openTunnel(
     accepted: options.accepted ?? [bobUri],
     clock: options.clock ?? systemClock,
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
+    engine: options.engine,
+    limits: options.limits,
   });
 }
 
