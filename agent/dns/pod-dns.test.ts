@@ -385,7 +385,7 @@ test(
   },
 );
 
-test("F-226 a pod that leaves: what was asked is still answered, then the sockets are closed", { skip }, async () => {
+test("a pod that leaves: what was asked is still answered, then the sockets are closed", { skip }, async () => {
   const pod = await start();
   const held: (() => void)[] = [];
   pod.resolver(server, (query, from, socket) => held.push(() => socket.send(answered(query), from.port, from.address)));

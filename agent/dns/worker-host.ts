@@ -22,11 +22,11 @@ export function workerDnsHost(given: Given): DnsHost {
  * Asks the kernel whom a query was for. An agent that may not, or a kernel without that door, is not asked again: then every query goes to the
  * configured resolvers, as upstream's do.
  */
-function destinationFinder(log: Log): DnsHost["originalUdpDestination"] {
+export function destinationFinder(log: Log, ask = originalUdpDestination): DnsHost["originalUdpDestination"] {
   let refused = false;
   return (netns, from, to): Endpoint | undefined => {
     if (refused) return undefined;
-    const found = originalUdpDestination(netns, { source: to, destination: from });
+    const found = ask(netns, { source: to, destination: from });
     if (!(found instanceof LinuxError)) return found;
     if (!permanent.has(found.errno ?? "")) return undefined;
     refused = true;

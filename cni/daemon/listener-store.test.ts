@@ -7,6 +7,7 @@ import { createNetworkNamespace } from "../../core/linux/namespace.ts";
 import { setUp } from "../../core/linux/netlink/links.ts";
 import { connectSeqpacket, listenSeqpacket, type SeqpacketConnection } from "../../core/linux/seqpacket.ts";
 import { closeDescriptor, connectTcp, duplicateDescriptor, listenTcp } from "../../core/linux/sockets.ts";
+import { bindUdp } from "../../core/linux/udp-sockets.ts";
 import {
   decodeStoreResponse,
   encodeStoreRequest,
@@ -100,6 +101,43 @@ test(
     // One in the place of an earlier one is none more.
     assert.equal((await agent.put(another, 16_001)).kind, "ok");
     assert.equal(world.store.size, maxListenersPerPod);
+  },
+);
+
+test(
+  "sockets of one port are kept apart by protocol and address, and each must be what it is said to be",
+  { skip },
+  async (t) => {
+    const world = await makeWorld(t);
+    const agent = world.agent();
+    const udp = (address: string): number => {
+      const fd = bindUdp({ netns: world.pod, address, port: 15_053 });
+      assert.ok(typeof fd === "number");
+      return fd;
+    };
+    const put = (fd: number, more: object): Promise<StoreResponse> =>
+      agent.ask({ kind: "put", listener: { uid, port: 15_053, transparent: false, ...more } }, fd);
+    const [first, second] = [udp("127.0.0.1"), udp("::1")];
+    assert.equal((await put(first, { protocol: "udp", address: "127.0.0.1" })).kind, "ok");
+    assert.equal((await put(second, { protocol: "udp", address: "::1" })).kind, "ok");
+    assert.equal((await agent.put(world.listener(15_053), 15_053)).kind, "ok");
+    assert.equal(world.store.size, 3);
+    for (const [more, reason] of [
+      [{ protocol: "udp" }, /at 127.0.0.1/],
+      [{ protocol: "udp", address: "::1" }, /at 127.0.0.1/],
+      [{ address: "127.0.0.1" }, /speaks udp/],
+    ] as const) {
+      const answer = await put(first, more);
+      assert.ok(answer.kind === "error" && reason.test(answer.reason), JSON.stringify(answer));
+    }
+    assert.equal((await put(first, { protocol: "udp", address: "127.0.0.1" })).kind, "ok", "again: in its own place");
+    assert.equal(world.store.size, 3);
+    assert.deepEqual(await agent.take(), [
+      { uid, port: 15_053, transparent: false, protocol: "udp", address: "::1" },
+      { uid, port: 15_053, transparent: false },
+      { uid, port: 15_053, transparent: false, protocol: "udp", address: "127.0.0.1" },
+    ]);
+    [first, second].forEach(closeDescriptor);
   },
 );
 

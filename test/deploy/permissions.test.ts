@@ -152,6 +152,11 @@ test("nodes with an old kernel cost one capability more", { skip }, async () => 
   assert.deepEqual(containerOf(agent).securityContext, rootWith("NET_ADMIN", "NET_RAW", "SYS_ADMIN"));
 });
 
+test("so does the capture of queries: only NET_ADMIN is told whom one was for", { skip }, async () => {
+  const agent = one(await render("cni.dnsCapture=true"), "DaemonSet", "ambientd-agent");
+  assert.deepEqual(containerOf(agent).securityContext, rootWith("NET_ADMIN", "NET_RAW", "SYS_ADMIN"));
+});
+
 test("no service account gives its token to a pod that doesn't ask for it", { skip }, async () => {
   const accounts = (await render()).filter(({ kind }) => kind === "ServiceAccount");
   assert.equal(accounts.length, 4);
