@@ -92,28 +92,28 @@ export class TunnelsTo {
 
   /** Room as soon as there is any, or why there is none; `withinMs` at the latest. */
   wait(create: CreateTunnel, withinMs: number, after: number): Promise<Lease | TunnelError> {
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = {
-        create,
-        after,
-        settle: (result) => {
-          cancel();
-          this.#waiting.delete(waiter);
-          resolve(result);
-        },
-        reject: (thrown) => {
-          cancel();
-          reject(thrown);
-        },
-      };
-      // Set before the creation's own deadline: where both are the same it is this one that is heard.
-      const cancel = this.#host.clock.after(withinMs, () => {
-        waiter.settle(this.#timedOut(withinMs));
-        this.#look();
-      });
-      this.#waiting.add(waiter);
-      this.#serve();
+    const { promise, resolve, reject } = Promise.withResolvers<Lease | TunnelError>();
+    const waiter: Waiter = {
+      create,
+      after,
+      settle: (result) => {
+        cancel();
+        this.#waiting.delete(waiter);
+        resolve(result);
+      },
+      reject: (thrown) => {
+        cancel();
+        reject(thrown);
+      },
+    };
+    // Set before the creation's own deadline: where both are the same it is this one that is heard.
+    const cancel = this.#host.clock.after(withinMs, () => {
+      waiter.settle(this.#timedOut(withinMs));
+      this.#look();
     });
+    this.#waiting.add(waiter);
+    this.#serve();
+    return promise;
   }
 
   tick(nowMs: number, idleReleaseMs: number): void {
