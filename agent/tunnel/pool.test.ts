@@ -369,17 +369,21 @@ test("whatever order streams begin, end and tunnels die in, every request settle
 });
 
 test("H033 F-100 whoever asks for whatever, no tunnel is shared by two who differ in identity, pod, place or whom they accept", async () => {
+  const plain = { noNullPrototype: true };
   const name = fc.constantFrom("alice", "bob", "carol", "");
   const uri = name.map((one) => `spiffe://cluster.local/ns/default/sa/${one}`);
-  const targets = fc.record({
-    source: uri,
-    accepted: fc.array(uri, { minLength: 1, maxLength: 3 }),
-    endpoint: fc.record({
-      address: fc.constantFrom("10.0.0.2", "10.0.0.20", "fd00::2"),
-      port: fc.constantFrom(15_008, 1_500, 8),
-    }),
-    pod: fc.constantFrom("uid-1", "uid-11", "uid"),
-  });
+  const targets = fc.record(
+    {
+      source: uri,
+      accepted: fc.array(uri, { minLength: 1, maxLength: 3 }),
+      endpoint: fc.record(
+        { address: fc.constantFrom("10.0.0.2", "10.0.0.20", "fd00::2"), port: fc.constantFrom(15_008, 1_500, 8) },
+        plain,
+      ),
+      pod: fc.constantFrom("uid-1", "uid-11", "uid"),
+    },
+    plain,
+  );
   const step = fc.record({ to: targets, then: fc.constantFrom("hold", "release", "retire", "replace") });
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 80 }), async (steps) => {
