@@ -8,7 +8,7 @@ import { parseConfig } from "../../agent/config.ts";
 import { parseFlags as parseDaemonFlags } from "../../cni/daemon/config.ts";
 import { parseFlags as parseReleaseFlags } from "../../control/release/config.ts";
 import { parseFlags as parseControlFlags } from "../../control/server/config.ts";
-import { chart, containerOf, helm, one, podOf, refusal, render, run } from "./helm.ts";
+import { chart, containerOf, helm, one, podOf, refusal, render, run, type Spec } from "./helm.ts";
 
 const skip = typeof helm === "string" ? false : helm.missing;
 
@@ -69,7 +69,14 @@ for (const [value, named] of [
   ["image.pullPolicy=Sometimes", /image\/pullPolicy/],
   ["mesh.trustDomain=Upper.Case", /mesh\/trustDomain/],
   ["mesh.danglingWaypoints=drop", /mesh\/danglingWaypoints/],
+  ["agent.podLabels.networking\\.istio\\.io/tunnel=none", /agent\/podLabels/],
+  ["agent.env.SERVICE_ACCOUNT=other", /agent\/env/],
+  ["agent.env.RUST_LOG=debug", /agent\/env/],
+  ["agent.env.FAKE_CA=true", /agent\/env/],
+  ["agent.requireWaypoint=perhaps", /agent\/requireWaypoint/],
+  ["agent.logLevel=info\\,access", /agent\/logLevel/],
   ["logLevel=loud", /logLevel/],
+  ["logFormat=xml", /logFormat/],
   ["platform=vax", /platform/],
   ["uninstall.timeoutSeconds=1", /uninstall\/timeoutSeconds/],
 ] as const) {
@@ -144,7 +151,17 @@ test("the agent understands its environment", { skip }, async () => {
   assert.ok(!(config instanceof Error), describe(config));
   assert.equal(config.workers, 2);
   assert.equal(config.xds.address, "https://ambientd-control.ambient-system.svc:15012");
-  assert.deepEqual(config.termination, { relievedMs: 3_595_000, aloneMs: 25_000 });
+  assert.equal(config.termination.relievedMs, 604_795_000);
+  assert.equal(config.serviceAccount, "some-name");
+  assert.ok(config.requireWaypoint && config.dns !== undefined);
+  const lax = await environmentOf(
+    "agent.requireWaypoint=false",
+    "agent.logLevel=info\\,access=warn",
+    "logFormat=plain",
+  );
+  assert.equal(lax.get("AMBIENTD_REQUIRE_WAYPOINT"), "false");
+  assert.equal(lax.get("LOG_LEVEL"), "info,access=warn");
+  assert.equal(lax.get("LOG_FORMAT"), "plain");
 });
 
 test("Service istiod is there only when asked for, and a ztunnel is trusted then", { skip }, async () => {
@@ -214,6 +231,18 @@ test("a drain takes one control at a time, and an agent's successor starts befor
   });
 });
 
+test("an agent's metrics are found, in clear text and by tunnel", { skip }, async () => {
+  const metadata = async (...values: string[]): Promise<PodMetadata> =>
+    one(await render(...values), "DaemonSet", "ambientd-agent").spec!.template!.metadata;
+  const { labels, annotations } = await metadata();
+  assert.equal(labels["networking.istio.io/tunnel"], "http");
+  const scraped = { "prometheus.io/scrape": "true", "prometheus.io/port": "15020", "prometheus.io/path": "/metrics" };
+  assert.deepEqual(annotations, scraped);
+  const ours = await metadata("--set-string=agent.podAnnotations.prometheus\\.io/scrape=false", "agent.podAnnotations.a=b");
+  assert.deepEqual(ours.annotations, { ...scraped, "prometheus.io/scrape": "false", a: "b" });
+  assert.equal((await metadata("agent.scrapeAnnotations=false")).annotations, undefined);
+});
+
 test("NetworkPolicies and a ResourceQuota come when asked for", { skip }, async () => {
   const kinds = async (...values: string[]): Promise<Set<string>> =>
     new Set((await render(...values)).map(({ kind }) => kind));
@@ -243,9 +272,16 @@ test("what helm says after an install ends in what to try", { skip }, async () =
   assert.match(said, /15008/);
 });
 
+async function environmentOf(...values: string[]): Promise<Map<string, string | undefined>> {
+  const { env } = containerOf(one(await render(...values), "DaemonSet", "ambientd-agent"));
+  return new Map(env.map(({ name, value }) => [name, value]));
+}
+
 function describe(config: unknown): string {
   return config instanceof Error ? config.message : "";
 }
+
+type PodMetadata = NonNullable<Spec["template"]>["metadata"];
 
 interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>;

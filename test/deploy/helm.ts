@@ -33,7 +33,10 @@ export interface Spec {
   readonly updateStrategy?: object;
   readonly selector?: { readonly matchLabels?: Readonly<Record<string, string>> };
   readonly template?: {
-    readonly metadata: { readonly labels: Readonly<Record<string, string>> };
+    readonly metadata: {
+      readonly labels: Readonly<Record<string, string>>;
+      readonly annotations?: Readonly<Record<string, string>>;
+    };
     readonly spec: PodSpec;
   };
 }

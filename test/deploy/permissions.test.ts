@@ -51,7 +51,7 @@ const parts = [
     podSecurity: undefined,
     apiToken: false,
     priority: "system-node-critical",
-    ports: [15021],
+    ports: [15008, 15020, 15021],
     volumes: [
       { name: "zds", hostPath: { path: "/var/run/ambientd/zds", type: "DirectoryOrCreate" } },
       { name: "root", configMap: { name: "istio-ca-root-cert" } },
