@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { nobody, type ByteEnd, type EndListener, type ResetCause } from "../relay/byte-end.ts";
 import type { CloseRecord } from "./close-record.ts";
 import { Connection, endingOf } from "./connection.ts";
+import { TunnelError } from "../tunnel/tunnel.ts";
 
 /** An end that does what the test says. */
 class FakeEnd implements ByteEnd {
@@ -66,7 +67,8 @@ test("a connection that was ended while it was being set up is never opened", ()
   );
 });
 
-test("who reset is told from the end and the cause", () => {
+test("H031 who reset is told from the end and the cause", () => {
+  const abused = new TunnelError({ code: "tunnel.abuse", account: "abandoned-streams" });
   const rows: ["first" | "second", ResetCause, string][] = [
     ["first", { kind: "tcp", errno: "ECONNRESET" }, "CLIENT_RESET"],
     ["second", { kind: "tcp", errno: "EPIPE" }, "UPSTREAM_RESET"],
@@ -74,7 +76,10 @@ test("who reset is told from the end and the cause", () => {
     ["second", { kind: "stream", code: 10 }, "UPSTREAM_RESET"],
     ["second", { kind: "stream", code: 0 }, "PEER_RESET"],
     ["first", { kind: "stream", code: 8 }, "PEER_RESET"],
-    ["second", { kind: "tunnel" }, "TUNNEL_LOST"],
+    ["second", { kind: "tunnel", error: new TunnelError({ code: "tunnel.lost", detail: "closed" }) }, "TUNNEL_LOST"],
+    ["first", { kind: "tunnel", error: new TunnelError({ code: "tunnel.unresponsive" }) }, "PEER_UNREACHABLE"],
+    ["first", { kind: "tunnel", error: abused }, "H2_RESET_FLOOD"],
+    ["second", { kind: "memory" }, "MEM_PRESSURE"],
   ];
   for (const [by, cause, reason] of rows) assert.equal(endingOf({ kind: "reset", by, cause }).reason, reason);
 });

@@ -2,6 +2,7 @@
 import type { CloseCode } from "../../core/decision/close-reasons.ts";
 import type { ByteEnd, ResetCause } from "../relay/byte-end.ts";
 import { Relay, type RelayOutcome, type RelayOwner } from "../relay/relay.ts";
+import { tunnelFailure } from "../worker/socket-errors.ts";
 import type { CloseDetails, CloseRecord, ConnectionFacts } from "./close-record.ts";
 import type { ConnectionState, Ending } from "./connection-state.ts";
 
@@ -95,7 +96,10 @@ export function endingOf(outcome: RelayOutcome): Ending {
   if (outcome.kind === "cut") return { reason: "INTERNAL_BUG", details: { detail: "cut without a reason" } };
   const { by, cause } = outcome;
   const details = { detail: detailOf(cause) };
-  if (cause.kind === "tunnel") return { reason: "TUNNEL_LOST", details };
+  if (cause.kind === "tunnel") {
+    const { reason, details: known } = tunnelFailure(cause.error);
+    return { reason, details: known };
+  }
   if (cause.kind === "memory") return { reason: "MEM_PRESSURE", details };
   if (cause.kind === "stream" && cause.code !== connectError) return { reason: "PEER_RESET", details };
   // Behind the first end is whoever opened the connection, in both directions.

@@ -3,6 +3,8 @@
  * never mistaken for an end. Nothing is read before every reason to pause has been taken back.
  */
 
+import type { TunnelError } from "../tunnel/tunnel.ts";
+
 export interface ByteEnd {
   /** Who hears of this end; set before the first resume, which also tells what was lost meanwhile. */
   listener: EndListener;
@@ -31,7 +33,7 @@ export interface EndListener {
 export type ResetCause =
   | { readonly kind: "tcp"; readonly errno: string } // the socket's error: ECONNRESET, EPIPE, ETIMEDOUT
   | { readonly kind: "stream"; readonly code: number } // RST_STREAM with this HTTP/2 error code
-  | { readonly kind: "tunnel" } // the tunnel that carried the stream broke
+  | { readonly kind: "tunnel"; readonly error: TunnelError } // the tunnel that carried the stream broke
   | { readonly kind: "memory" }; // nobody reads what it brings, and there is no memory left to hold it
 
 /** A pause is a set of reasons; bytes flow while it is empty. */

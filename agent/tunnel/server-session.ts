@@ -16,12 +16,12 @@ export interface TunnelPeer {
 export interface IncomingStream {
   readonly headers: Headers;
   readonly peer: TunnelPeer;
-  /** Called once if the peer takes it back, or its tunnel goes, before the answer. */
-  onAbandoned: (() => void) | undefined;
+  /** Called once if the peer takes it back, or its tunnel goes, before the answer. @param why the tunnel has gone. */
+  onAbandoned: ((why?: TunnelError) => void) | undefined;
   /** Sends the 200; bytes flow as soon as the stream is resumed. */
   accept(headers: Readonly<Record<string, string | number>>): TunnelStream;
-  /** Answers with a status and END_STREAM. */
-  refuse(status: number): void;
+  /** Answers with a status and END_STREAM. @param headers beside it. */
+  refuse(status: number, headers?: Readonly<Record<string, string>>): void;
 }
 
 export interface ServerSession {
@@ -29,8 +29,8 @@ export interface ServerSession {
   retire(): void;
   /** For a tunnel that comes too late: whoever made it has a stream for it, and then it retires. */
   retireAfterFirst(): void;
-  /** Ends at once, streams and all. */
-  destroy(): void;
+  /** Ends at once, streams and all. @param why what they are told, where it is more than that we have ended it: then there is a GOAWAY, too. */
+  destroy(why?: TunnelError): void;
   /** Keepalive; called about once a second. */
   tick(nowMs: number): void;
 }

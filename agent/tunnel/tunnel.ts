@@ -14,6 +14,7 @@ export class TunnelError extends TypedError<
   | { readonly code: "tunnel.tls-failed"; readonly detail: string } // OpenSSL's code or alert
   | { readonly code: "tunnel.certificate-expired" | "tunnel.certificate-not-yet-valid" }
   | { readonly code: "tunnel.certificate-untrusted" | "tunnel.certificate-unfit"; readonly detail: string }
+  | { readonly code: "tunnel.certificate-revoked"; readonly serial: string } // hexadecimal
   | { readonly code: "tunnel.bad-identity"; readonly detail: string } // not exactly one SPIFFE id
   | { readonly code: "tunnel.san-mismatch"; readonly presented: string; readonly accepted: readonly string[] }
   | { readonly code: "tunnel.not-h2"; readonly alpn: string }
@@ -31,7 +32,7 @@ export class TunnelError extends TypedError<
   | { readonly code: "tunnel.stream-refused" } // REFUSED_STREAM: certainly not looked at
   | { readonly code: "tunnel.stream-reset"; readonly h2: number } // before the answer
   | { readonly code: "tunnel.answer-timeout"; readonly afterMs: number }
-  | { readonly code: "tunnel.refused"; readonly status: number } // an answer other than 200
+  | { readonly code: "tunnel.refused"; readonly status: number; readonly gone?: true } // an answer other than 200
   | { readonly code: "tunnel.bad-answer"; readonly detail: string }
 > {}
 
@@ -66,8 +67,8 @@ export interface ClientTunnel {
   open(headers: Readonly<Record<string, string>>, opener: StreamOpener, withinMs?: number): void;
   /** Takes no further stream; ends with its last one. */
   retire(): void;
-  /** Ends at once, streams and all. */
-  destroy(): void;
+  /** Ends at once, streams and all. @param why what they are told, where it is more than that we have ended it. */
+  destroy(why?: TunnelError): void;
   /** Keepalive; called about once a second. */
   tick(nowMs: number): void;
   /** Called whenever room or phase may have changed. */

@@ -70,8 +70,8 @@ export class NodeClient implements ClientTunnel, StreamHost {
     });
   }
 
-  get isLost(): boolean {
-    return this.#lost !== undefined;
+  get lost(): TunnelError | undefined {
+    return this.#lost;
   }
 
   wrote(): void {
@@ -137,7 +137,8 @@ export class NodeClient implements ClientTunnel, StreamHost {
     this.changed?.();
   }
 
-  destroy(): void {
+  destroy(why?: TunnelError): void {
+    this.#lost ??= why;
     this.#lose("destroyed by us");
     this.#session.destroy();
     this.#blockedWrite.destroyed();
@@ -185,7 +186,7 @@ class Opening {
       const { type } = response;
       return this.#fail(
         type.code === "hbone.refused"
-          ? new TunnelError({ code: "tunnel.refused", status: type.status })
+          ? new TunnelError({ ...type, code: "tunnel.refused" })
           : new TunnelError({ code: "tunnel.bad-answer", detail: type.code }),
       );
     }

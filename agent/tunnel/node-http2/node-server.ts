@@ -15,7 +15,7 @@ export class NodeServer implements ServerSession, StreamHost {
   readonly #keepalive: Keepalive;
   readonly #blockedWrite: BlockedWrite;
   readonly #clock: Clock;
-  #lost = false;
+  #lost: TunnelError | undefined;
   #streams = 0;
   #saidClosed = false;
   #retirement: "no" | "after-first" | "announced" = "no";
@@ -23,9 +23,9 @@ export class NodeServer implements ServerSession, StreamHost {
   constructor(tls: TLSSocket, peer: TunnelPeer, host: ServerSessionHost, { clock, socket, limits }: TunnelModules) {
     this.#clock = clock;
     // Before the session's own listeners: a stream that closes asks whether it was its tunnel that went.
-    tls.on("error", () => (this.#lost = true));
+    tls.on("error", () => (this.#lost ??= gone));
     tls.once("close", () => {
-      this.#lost = true;
+      this.#lost ??= gone;
       this.#closed(host);
     });
     this.#session = performServerHandshake(tls, {
@@ -48,9 +48,9 @@ export class NodeServer implements ServerSession, StreamHost {
       host.onStream(new Incoming(stream, headers, peer, this));
       if (this.#retirement === "after-first") this.retire();
     });
-    this.#session.on("error", () => (this.#lost = true));
+    this.#session.on("error", () => (this.#lost ??= gone));
     this.#session.once("close", () => {
-      this.#lost = true;
+      this.#lost ??= gone;
       this.#blockedWrite.close();
       tls.destroySoon();
       this.#closed(host);
@@ -60,10 +60,10 @@ export class NodeServer implements ServerSession, StreamHost {
   #closed(host: ServerSessionHost): void {
     if (this.#saidClosed) return;
     this.#saidClosed = true;
-    host.onClosed(new TunnelError({ code: "tunnel.lost", detail: "closed by the peer" }));
+    host.onClosed(this.#lost ?? gone);
   }
 
-  get isLost(): boolean {
+  get lost(): TunnelError | undefined {
     return this.#lost;
   }
 
@@ -93,8 +93,8 @@ export class NodeServer implements ServerSession, StreamHost {
     this.#clock.after(firstStreamWithinMs, () => this.retire());
   }
 
-  destroy(): void {
-    this.#lost = true;
+  destroy(why?: TunnelError): void {
+    this.#lost ??= why ?? gone;
     this.#session.destroy();
     this.#blockedWrite.destroyed();
   }
@@ -108,7 +108,7 @@ export class NodeServer implements ServerSession, StreamHost {
 class Incoming implements IncomingStream {
   readonly headers: Headers;
   readonly peer: TunnelPeer;
-  onAbandoned: (() => void) | undefined;
+  onAbandoned: ((why?: TunnelError) => void) | undefined;
   readonly #stream: ServerHttp2Stream;
   readonly #host: StreamHost;
   #answered = false;
@@ -123,7 +123,7 @@ class Incoming implements IncomingStream {
     stream.once("close", () => {
       if (this.#answered) return;
       this.#answered = true;
-      this.onAbandoned?.();
+      this.onAbandoned?.(host.lost);
     });
   }
 
@@ -134,12 +134,12 @@ class Incoming implements IncomingStream {
     return end;
   }
 
-  refuse(status: number): void {
+  refuse(status: number, headers: Readonly<Record<string, string>> = {}): void {
     if (this.#answered) return;
     this.#answered = true;
     const stream = this.#stream;
     if (stream.destroyed || stream.closed) return;
-    stream.respond({ ":status": status }, { endStream: true });
+    stream.respond({ ":status": status, ...headers }, { endStream: true });
     // What the peer still sends is of no use: RFC 9113 8.1 lets a server say so once its answer is complete.
     stream.close(constants.NGHTTP2_NO_ERROR);
   }
@@ -148,6 +148,7 @@ class Incoming implements IncomingStream {
 function ignore(): void {}
 
 const sessionMemoryMiB = 1024;
+const gone = new TunnelError({ code: "tunnel.lost", detail: "closed by the peer" });
 const highestStream = 0x7fff_ffff;
 const pongPatienceMs = 1_000;
 const firstStreamWithinMs = 1_000;

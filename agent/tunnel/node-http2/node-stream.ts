@@ -5,12 +5,12 @@
  */
 import { constants, type Http2Stream } from "node:http2";
 import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../../relay/byte-end.ts";
-import type { TunnelStream } from "../tunnel.ts";
+import type { TunnelError, TunnelStream } from "../tunnel.ts";
 
 /** What a stream asks of its tunnel. */
 export interface StreamHost {
-  /** Whether the connection beneath has gone. */
-  readonly isLost: boolean;
+  /** Why the connection beneath has gone, once it has. */
+  readonly lost: TunnelError | undefined;
   /** Bytes are on their way into the connection. */
   wrote(): void;
 }
@@ -106,7 +106,8 @@ export class NodeStream implements TunnelStream {
   }
 
   #cause(): ResetCause {
-    return this.#host.isLost ? { kind: "tunnel" } : { kind: "stream", code: this.#stream.rstCode };
+    const { lost } = this.#host;
+    return lost === undefined ? { kind: "stream", code: this.#stream.rstCode } : { kind: "tunnel", error: lost };
   }
 }
 

@@ -86,8 +86,8 @@ export class OwnClient implements ClientTunnel, TunnelSide {
     this.changed?.();
   }
 
-  destroy(): void {
-    this.#link.destroy("destroyed by us");
+  destroy(why?: TunnelError): void {
+    this.#link.destroy(why ?? "destroyed by us");
   }
 
   tick(nowMs: number): void {
@@ -231,7 +231,7 @@ class OpenedStream extends OwnStream {
 
 function refusalOf({ type }: HboneError): TunnelError {
   return type.code === "hbone.refused"
-    ? new TunnelError({ code: "tunnel.refused", status: type.status })
+    ? new TunnelError({ ...type, code: "tunnel.refused" })
     : new TunnelError({ code: "tunnel.bad-answer", detail: type.code });
 }
 

@@ -54,8 +54,9 @@ export class OwnServer implements ServerSession, TunnelSide {
     this.#clock.after(firstStreamWithinMs, () => this.retire());
   }
 
-  destroy(): void {
-    this.#link.destroy("destroyed by us");
+  destroy(why?: TunnelError): void {
+    if (why === undefined) this.#link.destroy("destroyed by us");
+    else this.#link.cut(why);
   }
 
   tick(nowMs: number): void {
@@ -104,7 +105,7 @@ export class OwnServer implements ServerSession, TunnelSide {
 class Incoming implements IncomingStream {
   readonly headers: Headers;
   readonly peer: TunnelPeer;
-  onAbandoned: (() => void) | undefined;
+  onAbandoned: ((why?: TunnelError) => void) | undefined;
   readonly #link: TunnelConnection;
   readonly #stream: H2Stream;
   readonly #end: WaitingStream;
@@ -132,10 +133,10 @@ class Incoming implements IncomingStream {
     return this.#end;
   }
 
-  refuse(status: number): void {
+  refuse(status: number, headers: Readonly<Record<string, string>> = {}): void {
     if (this.#isAnswered) return;
     this.#isAnswered = true;
-    this.#link.connection.answer(this.#stream, status, [], true);
+    this.#link.connection.answer(this.#stream, status, fieldsOf(headers), true);
     // What the peer still sends is of no use: RFC 9113 8.1 lets a server say so once its answer is complete.
     this.#end.abandon(errorCodes.NO_ERROR);
   }
@@ -149,7 +150,7 @@ class Incoming implements IncomingStream {
   abandoned(): void {
     if (this.#isAnswered) return;
     this.#isAnswered = true;
-    this.onAbandoned?.();
+    this.onAbandoned?.(this.#link.problem);
   }
 }
 

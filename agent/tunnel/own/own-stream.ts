@@ -6,12 +6,14 @@ import type { H2Connection } from "../../../core/protocol/h2/connection.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { H2Stream, StreamEnd, StreamListener } from "../../../core/protocol/h2/stream.ts";
 import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../../relay/byte-end.ts";
-import type { TunnelStream } from "../tunnel.ts";
+import { TunnelError, type TunnelStream } from "../tunnel.ts";
 import { HeldBytes } from "./held-bytes.ts";
 
 /** What a stream asks of its tunnel. */
 export interface StreamHost {
   readonly connection: H2Connection;
+  /** Why the tunnel is gone, once it is. */
+  readonly problem: TunnelError | undefined;
   /** Calls `flush` before what has just been received is over. */
   flushSoon(stream: OwnStream): void;
   /** @returns false when there is no memory to hold so many octets for a stream. */
@@ -143,13 +145,14 @@ export class OwnStream implements TunnelStream, StreamListener {
     // All was said before: it is not lost with what the peer doesn't want any more (RFC 9113 8.1).
     if (this.#reading === "ending" && end.by === "peer" && end.errorCode === errorCodes.NO_ERROR) {
       this.#unsent.length = 0;
-      this.#untold = causeOf(end);
+      this.#untold = causeOf(end, this.#host.problem);
       return;
     }
     this.#drop();
     this.#reading = "cut";
-    if (this.listener === nobody) this.#untold = causeOf(end);
-    else this.listener.reset(this, causeOf(end));
+    const cause = causeOf(end, this.#host.problem);
+    if (this.listener === nobody) this.#untold = cause;
+    else this.listener.reset(this, cause);
   }
 
   /** @internal StreamListener. */
@@ -250,14 +253,15 @@ export class OwnStream implements TunnelStream, StreamListener {
   }
 }
 
-function causeOf(end: StreamEnd): ResetCause {
+/** @param problem the tunnel's. */
+function causeOf(end: StreamEnd, problem: TunnelError | undefined): ResetCause {
   switch (end.by) {
     case "peer":
     case "fault":
       return { kind: "stream", code: end.errorCode };
     case "goaway":
     case "connection":
-      return { kind: "tunnel" };
+      return { kind: "tunnel", error: problem ?? new TunnelError({ code: "tunnel.lost", detail: end.by }) };
   }
 }
 

@@ -93,10 +93,18 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   }
 
   /** Ends at once. */
-  destroy(detail: string): void {
-    this.#problem ??= lostBecause(detail);
+  destroy(why: string | TunnelError): void {
+    this.#problem ??= typeof why === "string" ? lostBecause(why) : why;
     this.#tls.destroy();
-    this.#gone(detail);
+    this.#gone(this.#problem.message);
+  }
+
+  /** Ends at once for all streams; the peer gets a GOAWAY and is not listened to any more. */
+  cut(why: TunnelError): void {
+    if (this.#phase !== "open") return this.destroy(why);
+    this.#problem ??= why;
+    this.connection.goaway();
+    this.#breakOff(why);
   }
 
   /** Called about once a second. */
@@ -177,12 +185,12 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     if (this.#life.kind === "awaiting") this.#life = { kind: "quiet", sinceMs: nowMs };
     const failed = this.connection.receive(chunk, nowMs);
     if (this.#toFlush.length > 0) for (const stream of this.#toFlush.splice(0)) stream.flush();
-    if (failed !== undefined) this.#fail(failed);
+    if (failed !== undefined) this.#breakOff(problemOf(failed));
   }
 
-  #fail(error: H2Error): void {
-    this.#problem ??= problemOf(error);
-    this.finish(error.message);
+  #breakOff(problem: TunnelError): void {
+    this.#problem ??= problem;
+    this.finish(problem.message);
     this.connection.lose();
     // Nothing of it is of use any more, and it may be a flood.
     this.#tls.removeAllListeners("data");
