@@ -326,20 +326,20 @@ function keepAlive(read: Reader): KeepAlive | undefined {
 }
 
 /**
- * CONNECTION_TERMINATION_DEADLINE, else a little less than the pod's grace period, else 5 s (agent-wire 2.8). Where another agent serves
- * meanwhile open connections have all of a long grace period, and without any of the two they have no deadline at all; where none
- * does, nobody shall wait for a successor for an hour.
+ * CONNECTION_TERMINATION_DEADLINE, else a little less than the pod's grace period, else 5 s (agent-wire 2.8). Connections that are
+ * open have all of a long grace period, and where another agent serves meanwhile, without any of the two, no deadline at all. What an
+ * agent without a successor accepted for want of a better one has little once it accepts no more: others wait for the next agent then.
  */
 function termination(read: Reader): TerminationDeadlines {
   const deadlineMs = read.durationMs("CONNECTION_TERMINATION_DEADLINE", 0);
   const grace = read.number("TERMINATION_GRACE_PERIOD_SECONDS", 0, 0, 2_592_000);
-  if (deadlineMs > 0) return { relievedMs: deadlineMs, aloneMs: deadlineMs };
-  if (grace === 0) return { relievedMs: undefined, aloneMs: 5_000 };
+  if (deadlineMs > 0) return { relievedMs: deadlineMs, aloneMs: deadlineMs, lateMs: longestLateMs };
+  if (grace === 0) return { relievedMs: undefined, aloneMs: 5_000, lateMs: longestLateMs };
   const graceMs = Math.max(1, grace > 10 ? grace - 5 : grace - 1) * 1_000;
-  return { relievedMs: graceMs, aloneMs: Math.min(graceMs, longestAloneMs) };
+  return { relievedMs: graceMs, aloneMs: graceMs, lateMs: longestLateMs };
 }
 
-const longestAloneMs = 25_000;
+const longestLateMs = 10_000;
 
 /** Only what was meant for control. */
 function unprefixed(metadata: Readonly<Record<string, string>>): Record<string, string> {

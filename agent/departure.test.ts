@@ -18,7 +18,7 @@ beforeEach(() => {
 
 test("F-225 F-227 relieved by a successor it gives everything up at once, and lives until the last connection has ended", async () => {
   hasSuccessor = true;
-  const departure = begin({ relievedMs: undefined, aloneMs: 5_000 });
+  const departure = begin({ relievedMs: undefined, aloneMs: 5_000, lateMs: 10_000 });
   await settled();
   assert.deepEqual(sent, [{ kind: "drain", deadlineMs: undefined }]);
   assert.equal(gone, 1);
@@ -33,7 +33,7 @@ test("F-225 F-227 relieved by a successor it gives everything up at once, and li
 
 test("F-225 a configured deadline holds for the relieved, too", async () => {
   hasSuccessor = true;
-  begin({ relievedMs: 3_595_000, aloneMs: 25_000 });
+  begin({ relievedMs: 3_595_000, aloneMs: 25_000, lateMs: 10_000 });
   await settled();
   assert.deepEqual(sent, [{ kind: "drain", deadlineMs: 3_595_000 }]);
   await passed(3_595_000 + 1_000);
@@ -41,7 +41,7 @@ test("F-225 a configured deadline holds for the relieved, too", async () => {
 });
 
 test("F-224 alone it serves on until those that were open have ended", async () => {
-  const departure = begin({ relievedMs: undefined, aloneMs: 25_000 });
+  const departure = begin({ relievedMs: undefined, aloneMs: 25_000, lateMs: 10_000 });
   await settled();
   assert.deepEqual(sent, [{ kind: "last-orders" }]);
   for (const worker of [0, 1]) departure.heard("earlier-ended", worker);
@@ -51,7 +51,7 @@ test("F-224 alone it serves on until those that were open have ended", async () 
 });
 
 test("F-225 alone it ends by its short deadline, and leaves the last of it to who came meanwhile", async () => {
-  begin({ relievedMs: 3_595_000, aloneMs: 25_000 });
+  begin({ relievedMs: 3_595_000, aloneMs: 25_000, lateMs: 10_000 });
   await passed(23_900);
   assert.equal(gone, 0);
   await passed(200);
@@ -60,8 +60,19 @@ test("F-225 alone it ends by its short deadline, and leaves the last of it to wh
   assert.equal(over, true);
 });
 
+test("F-224 F-225 alone it has all of a long grace period for what was open, and little for who came meanwhile", async () => {
+  const departure = begin({ relievedMs: 3_595_000, aloneMs: 3_595_000, lateMs: 10_000 });
+  await passed(3_000_000);
+  assert.deepEqual(sent, [{ kind: "last-orders" }]);
+  for (const worker of [0, 1]) departure.heard("earlier-ended", worker);
+  await passed(100);
+  assert.deepEqual(sent.at(-1), { kind: "drain", deadlineMs: 10_000 });
+  await passed(11_000);
+  assert.equal(over, true);
+});
+
 test("a successor that comes while it waits relieves it, with all the time that it has then", async () => {
-  begin({ relievedMs: undefined, aloneMs: 25_000 });
+  begin({ relievedMs: undefined, aloneMs: 25_000, lateMs: 10_000 });
   await passed(10_000);
   hasSuccessor = true;
   await passed(200);
@@ -72,7 +83,7 @@ test("a successor that comes while it waits relieves it, with all the time that 
 
 test("H103 a worker that is lost meanwhile has nothing left", async () => {
   hasSuccessor = true;
-  const departure = begin({ relievedMs: undefined, aloneMs: 5_000 });
+  const departure = begin({ relievedMs: undefined, aloneMs: 5_000, lateMs: 10_000 });
   await settled();
   departure.workerLost(0);
   departure.heard("drained", 1);
@@ -81,7 +92,7 @@ test("H103 a worker that is lost meanwhile has nothing left", async () => {
 });
 
 test("asked twice it departs once", async () => {
-  const departure = begin({ relievedMs: undefined, aloneMs: 5_000 });
+  const departure = begin({ relievedMs: undefined, aloneMs: 5_000, lateMs: 10_000 });
   assert.equal(departure.begin("SIGTERM"), undefined);
   await settled();
   assert.equal(sent.length, 1);

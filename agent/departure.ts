@@ -13,8 +13,10 @@ import type { ToWorker } from "./worker-messages.ts";
 export interface TerminationDeadlines {
   /** For open connections while another agent serves; undefined: as long as they last. */
   readonly relievedMs: number | undefined;
-  /** While there is no other: new connections wait in the kernel at best. */
+  /** While there is no other, for connections that were open when the end was asked for. */
   readonly aloneMs: number;
+  /** For those that came after, when nobody accepts any more: whoever is next waits for them in the kernel at best. */
+  readonly lateMs: number;
 }
 
 export type DeparturePhase = "serving" | "last-orders" | "draining";
@@ -77,8 +79,9 @@ export class Departure {
     const because = await this.#relieved(Math.max(0, deadlines.aloneMs - lastOrdersMs(deadlines.aloneMs)));
     this.#phase = "draining";
     const hasSuccessor = because === "a successor serves" || because === "ports are shared";
-    const withinMs = hasSuccessor ? deadlines.relievedMs : deadlines.aloneMs;
-    const deadlineMs = withinMs === undefined ? undefined : Math.round(Math.max(0, askedMs + withinMs - clock.nowMs()));
+    const passedMs = clock.nowMs() - askedMs;
+    const withinMs = hasSuccessor ? deadlines.relievedMs : Math.min(deadlines.aloneMs, passedMs + deadlines.lateMs);
+    const deadlineMs = withinMs === undefined ? undefined : Math.round(Math.max(0, withinMs - passedMs));
     log.info({ because, ...(deadlineMs !== undefined && { deadlineMs }) }, "agent drains");
     broadcast({ kind: "drain", deadlineMs });
     letGo();
