@@ -158,6 +158,8 @@ export class PodDns {
     labels: DnsLabels,
     say: (reply: Uint8Array) => void,
   ): void {
+    // Before the kernel is asked anything: a flood must cost us less than it costs its sender.
+    if (this.#forwarder.isFull) return say(this.#responder.failed(bytes, "DNS_BUSY"));
     const { originalUdpDestination, settings } = this.#host;
     const sender = { address: canonicalIp(from.address) ?? from.address, port: from.port };
     const original = originalUdpDestination(this.#pod.netns, sender, { address: own, port: settings.port });

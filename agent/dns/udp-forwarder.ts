@@ -61,9 +61,13 @@ export class UdpForwarder {
     return this.#waiting.size + this.#reserved;
   }
 
+  get isFull(): boolean {
+    return this.size >= this.#host.settings.inFlight;
+  }
+
   /** Takes a place among them for a query that waits for something else. @returns false where there is none. */
   reserve(): boolean {
-    if (this.size >= this.#host.settings.inFlight) return false;
+    if (this.isFull) return false;
     this.#reserved++;
     return true;
   }
@@ -79,7 +83,7 @@ export class UdpForwarder {
   }
 
   forward(query: Forwarded): void {
-    if (this.size >= this.#host.settings.inFlight) return query.done("DNS_BUSY");
+    if (this.isFull) return query.done("DNS_BUSY");
     if (query.servers.length === 0) return query.done("DNS_NO_SERVER");
     const sinceMs = this.#host.clock.nowMs();
     const sent = withId(query.bytes, this.#host.randomId());

@@ -87,7 +87,7 @@ export async function startDaemon(
     hostNamespace === undefined || host === undefined
       ? undefined
       : new HostProbes(hostNamespace.fd, () => kubeletUser(host.proc));
-  const kernel = new NamespaceKernel(namespaces);
+  const kernel = new NamespaceKernel(namespaces, log);
   const ownUid = process.getuid?.() ?? -1;
   const agents = new ZdsServer({
     descriptorOf: (uid) => namespaces.held(uid)?.fd,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { silentLog } from "../../core/base/log.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { createNetworkNamespace } from "../../core/linux/namespace.ts";
 import { setUp } from "../../core/linux/netlink/links.ts";
@@ -23,7 +24,7 @@ test(
         ({ fd: netns, path: "", identity: { dev: 0n, ino: 0n } }) as unknown as ReturnType<PodNamespaces["hold"]>,
       replaced: () => false,
     };
-    const kernel = new NamespaceKernel(namespaces as PodNamespaces);
+    const kernel = new NamespaceKernel(namespaces as PodNamespaces, silentLog);
     assert.equal(await kernel.route("a"), undefined);
     assert.equal(await kernel.redirect("a", capture), undefined);
     assert.equal(await capturesQueries(netns), false, "nobody listens on 15053");

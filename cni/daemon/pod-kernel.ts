@@ -1,4 +1,5 @@
 /** Changes in pods' namespaces, as the reconciler asks for them: rules.ts says what, core/linux does it, errors come back as data. */
+import type { Log } from "../../core/base/log.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import { isLoopback } from "../../core/base/ip.ts";
 import { forgetConnections } from "../../core/linux/conntrack.ts";
@@ -28,9 +29,11 @@ import {
 
 export class NamespaceKernel implements PodKernel {
   readonly #namespaces: PodNamespaces;
+  readonly #log: Log;
 
-  constructor(namespaces: PodNamespaces) {
+  constructor(namespaces: PodNamespaces, log: Log) {
     this.#namespaces = namespaces;
+    this.#log = log;
   }
 
   inspect(uid: string): Promise<KernelTruth | CniError> {
@@ -57,6 +60,8 @@ export class NamespaceKernel implements PodKernel {
       const options = ruleOptions(netns, capture);
       const failure = await applyTransaction(netns, enrolRules(options));
       if (failure === undefined && !options.dnsCapture) forgetConnections(netns, ...capturedQueries());
+      if (capture.dnsCapture && !options.dnsCapture)
+        this.#log.warn({ uid, port: ports.dns }, "queries are not captured: no agent answers them in this pod");
       return failure;
     });
   }

@@ -78,7 +78,7 @@ export function forgetConnections(
 
 /**
  * Where a UDP packet was going before its destination was translated: SO_ORIGINAL_DST answers for TCP only, and IP_RECVORIGDSTADDR with what the
- * translation made of it. One question of about 20 µs, however crowded the table.
+ * translation made of it. One question of some 50 µs, however crowded the table.
  * @param answer how a reply to it is sent: from our own socket's address, to the sender's.
  * @returns undefined where the kernel tracks no such packet. EPERM: the thread has no CAP_NET_ADMIN there.
  */
