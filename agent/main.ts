@@ -265,6 +265,8 @@ class Agent {
       if (this.#departure.phase !== "serving") process.exit(0);
       void this.#quit("SIGINT");
     });
+    // It ends where it says so, and not because nothing is left to wait for.
+    setInterval(() => undefined, 60_000);
     this.#log.info({ node: nodeName, workers, pid: process.pid }, "agent starts");
     const failure = await this.#listen();
     if (failure !== undefined) {

@@ -74,6 +74,7 @@ export class Workers {
   readonly #losses: Record<LossCause, number> = { crash: 0, heap: 0, stuck: 0 };
   readonly #signs: VitalSigns;
   #cancelWatch: (() => void) | undefined;
+  readonly #firstServed = new Map<Slot, () => void>();
 
   constructor(options: WorkersOptions) {
     this.#options = options;
@@ -90,8 +91,8 @@ export class Workers {
       const slot: Slot = { index, worker, feed, phase: "starting", pulse: undefined, cause: undefined };
       this.#slots.push(slot);
       this.#watch(slot);
-      // Nothing is known yet, so there is nothing to be fed with.
-      started.push(running.then(() => void (slot.phase = "serving")));
+      // Nothing is known yet, so there is nothing to be fed with. One that dies before it runs has a successor.
+      started.push(Promise.race([running.then(() => this.#serves(slot, worker)), this.#served(slot)]));
     }
     this.#watchBeats();
     await Promise.all(started);
@@ -270,11 +271,22 @@ export class Workers {
     for (const settle of waiting) settle();
     // It may have died while it was being fed.
     if (slot.worker !== worker || slot.phase !== "starting") return;
-    slot.phase = "serving";
+    this.#serves(slot, worker);
     for (const pod of deliveries()) worker.postMessage({ kind: "serve", pod } satisfies ToWorker);
     clock.after(steadyMs, () => {
       if (slot.worker === worker) this.#backoff.reset();
     });
+  }
+
+  #serves(slot: Slot, worker: Worker): void {
+    if (slot.worker !== worker || slot.phase !== "starting") return;
+    slot.phase = "serving";
+    this.#firstServed.get(slot)?.();
+  }
+
+  /** Settles when that slot has had a worker that serves. */
+  #served(slot: Slot): Promise<void> {
+    return new Promise((resolve) => this.#firstServed.set(slot, resolve));
   }
 
   #dumped(id: number, dump: WorkerDump): void {

@@ -52,7 +52,10 @@ export class AnotherAgent {
     const argv = [...readOnly, ...drop, ...agent];
     const child = await lab.handle.exec(where, argv, { env, stdio: ["pipe", "pipe", "inherit"] });
     const one = new AnotherAgent(lab, where, child);
-    await until("another agent is ready", 30_000, () => one.says("agent is ready"));
+    await until("another agent is ready", 30_000, () => {
+      if (one.hasEnded) throw new Error(`it has ended: ${one.lines.slice(-5).join("\n")}`);
+      return one.says("agent is ready");
+    });
     return one;
   }
 
