@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { useLab } from "../support/mesh-lab.ts";
 import { idlePod, namespace, pod, service } from "../support/manifests.ts";
-import { parseMetrics, sumOf, type ParsedFamily } from "../support/openmetrics.ts";
+import { sumOf } from "../support/openmetrics.ts";
+import { scrape } from "../support/scrape.ts";
 import { until } from "../support/until.ts";
 
 const lab = useLab([
@@ -28,7 +29,7 @@ test("F-013 F-200 F-201 F-211 both agents' figures add up to their access logs' 
       );
       return told.length >= 200 && told;
     });
-    const families = await scrape(node);
+    const families = await scrape(lab(), node);
     const of = (name: string): number =>
       sumOf(families, name, { reporter, source_workload: "alice", destination_workload: "far" });
     const bytes = (name: string): number => lines.reduce((sum, line) => sum + Number(line[name]), 0);
@@ -55,7 +56,7 @@ test("H093 F-201 scrapes while 2,000 connections come cost none of them, and see
   let isOver = false;
   void crowd.finally(() => (isOver = true));
   for (let scrapes = 0; scrapes < 5 || !isOver; scrapes++) {
-    const opened = sumOf(await scrape("node1"), "istio_tcp_connections_opened", { reporter: "source" });
+    const opened = sumOf(await scrape(lab(), "node1"), "istio_tcp_connections_opened", { reporter: "source" });
     assert.ok(opened >= last);
     last = opened;
   }
@@ -63,7 +64,7 @@ test("H093 F-201 scrapes while 2,000 connections come cost none of them, and see
 });
 
 test("F-202 F-207 F-208 F-209 F-210 an agent counts what it is told, whom it serves, what it holds and how late its threads are", async () => {
-  const families = await scrape("node1");
+  const families = await scrape(lab(), "node1");
   const of = (name: string, labels?: Record<string, string>): number => sumOf(families, name, labels);
   assert.equal(of("istio_build", { component: "ztunnel" }), 1);
   assert.equal(of("workload_manager_active_proxy_count"), 1);
@@ -84,15 +85,6 @@ test("F-202 F-207 F-208 F-209 F-210 an agent counts what it is told, whom it ser
   for (const gate of ["state manager", "proxy", "workload proxy manager"])
     assert.equal(of("ambientd_ready", { gate }), 1);
 });
-
-async function scrape(node: string): Promise<Map<string, ParsedFamily>> {
-  const { config } = await lab().askAgent<{ config: { instanceIp: string } }>(node);
-  const url = `http://${config.instanceIp}:15020/metrics`;
-  const argv = ["curl", "--silent", "--fail", "--compressed", "--header", "accept: application/openmetrics-text", url];
-  const { code, stdout, stderr } = await lab().run("outside/prometheus", argv);
-  assert.equal(code, 0, stderr);
-  return parseMetrics(stdout, "openmetrics");
-}
 
 async function target(): Promise<string> {
   return `${await lab().addressOf("shop/far")}:9000`;

@@ -3,6 +3,8 @@ import type { CloseRecord } from "../../lab/reachability/facts.ts";
 
 /** A line of `get` and `loop`. */
 export interface Asked {
+  /** The URL that was asked. */
+  readonly target: string;
   /** Absent where there was no answer; then `error` says why. */
   readonly status?: number;
   readonly error?: string;
@@ -11,6 +13,9 @@ export interface Asked {
   readonly at: number;
   /** The client's own port. */
   readonly local: number;
+  /** Octets of the request and of the answer, head and all. */
+  readonly sent: number;
+  readonly received: number;
   /** What test/e2e/apps/server.ts saw. */
   readonly answer: { readonly pod: string; readonly peer: string; readonly peerPort: number; readonly url: string };
 }

@@ -22,6 +22,8 @@ export interface PodOptions {
   /** Default: the tests' server on its ports (test/e2e/apps/server.ts). */
   readonly command?: readonly string[];
   readonly ports?: readonly number[];
+  /** Names of some of the ports. */
+  readonly portNames?: Readonly<Record<string, number>>;
 }
 
 /** A pod that serves, unless told otherwise. */
@@ -33,7 +35,10 @@ export function pod(where: string, options: PodOptions): Manifest {
     labels = { app: name },
     command = ["node", "test/e2e/apps/server.ts"],
     ports = [8080, 9000],
+    portNames = {},
   } = options;
+  const named = Object.entries(portNames).map(([name, containerPort]) => ({ name, containerPort }));
+  const bare = ports.filter((port) => !Object.values(portNames).includes(port));
   return {
     apiVersion: "v1",
     kind: "Pod",
@@ -41,7 +46,7 @@ export function pod(where: string, options: PodOptions): Manifest {
     spec: {
       nodeName: node,
       serviceAccountName: account,
-      containers: [{ name: "app", command, ports: ports.map((containerPort) => ({ containerPort })) }],
+      containers: [{ name: "app", command, ports: [...bare.map((containerPort) => ({ containerPort })), ...named] }],
     },
   };
 }
@@ -51,12 +56,15 @@ export function idlePod(where: string, options: Omit<PodOptions, "command" | "po
   return pod(where, { ...options, command: ["node", "-e", "setInterval(() => {}, 1e9)"], ports: [] });
 }
 
-/** Port 80 to 8080, and 9000 to 9006 to themselves, of the pods labelled `app: name`. */
-export function service(where: string, options: { app?: string; clusterIPs?: readonly string[] } = {}): Manifest {
+/** Port 80 to 8080, or to what is said, and 9000 to 9006 to themselves, of the pods labelled `app: name`. */
+export function service(
+  where: string,
+  options: { app?: string; clusterIPs?: readonly string[]; webPort?: number | string } = {},
+): Manifest {
   const [ns = "default", name = ""] = where.split("/");
   const direct = [9000, 9001, 9002, 9003, 9004, 9005, 9006];
   const ports = [
-    { name: "http", port: 80, targetPort: 8080 },
+    { name: "http", port: 80, targetPort: options.webPort ?? 8080 },
     ...direct.map((port) => ({ name: `tcp-${port}`, port, targetPort: port })),
   ];
   return {

@@ -1,7 +1,7 @@
 /**
  * What the tests run inside a pod: `client.ts WHAT TARGET [NUMBER]`; every result is one JSON line on standard output.
  *
- * get URL [times] · ask-on HOST:PORT HEX (the same datagram from one port again and again, until input ends; a line a reply) · loop URL (until input ends; a line a request) · hold HOST:PORT (an echo a line of input, until input ends) · upload HOST:PORT
+ * get URL[,URL…] [times] · ask-on HOST:PORT HEX (the same datagram from one port again and again, until input ends; a line a reply) · knock HOST:PORT[,…] (says HTTP/1.1 to each, and tells how that ended) · loop URL (until input ends; a line a request) · hold HOST:PORT (an echo a line of input, until input ends) · upload HOST:PORT
  * BYTES · download HOST:PORT BYTES · mirror HOST:PORT BYTES (8 connections at once, each sends so many and gets them back) · sequence HOST:PORT N
  * (N connections one after another) · crowd HOST:PORT N (N at once) · stall HOST:PORT BYTES (offers bytes to one who reads nothing, while input is
  * open; then resets) · deaf HOST:PORT BYTES (asks for bytes and reads none while input is open; then resets) · converse HOST:PORT N (N echoing
@@ -22,7 +22,10 @@ const number = Number(count);
 
 const actions: Readonly<Record<string, () => Promise<void>>> = {
   async get() {
-    for (let i = 0; i < number; i++) say(await ask(target));
+    for (const url of target.split(",")) for (let i = 0; i < number; i++) say(await ask(url));
+  },
+  async knock() {
+    for (const place of target.split(",")) say({ target: place, ...(await knock(place)) });
   },
   async loop() {
     let open = true;
@@ -272,6 +275,23 @@ function ending(socket: Socket): Promise<string> {
   });
 }
 
+/** Says a request of HTTP/1.1 to whoever is there. */
+function knock(place: string): Promise<object> {
+  const [, host = "", port = ""] = /^\[?([^\]]+)\]?:(\d+)$/.exec(place) ?? [];
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: Number(port) });
+    let [isConnected, text, code] = [false, "", ""];
+    socket.on("connect", () => {
+      isConnected = true;
+      socket.write(`GET / HTTP/1.1\r\nhost: ${place}\r\n\r\n`);
+    });
+    socket.on("data", (chunk: Buffer) => (text += chunk.toString("latin1")));
+    socket.on("error", (error: NodeJS.ErrnoException) => (code = error.code ?? error.message));
+    socket.setTimeout(20_000, () => socket.destroy(new Error("silence")));
+    socket.on("close", () => resolve({ connected: isConnected, local: socket.localPort, text, error: code }));
+  });
+}
+
 function ask(url: string): Promise<object> {
   const started = performance.now();
   const marker = process.env["MARKER"];
@@ -281,15 +301,19 @@ function ask(url: string): Promise<object> {
       url,
       { agent, timeout: 10_000, headers: marker === undefined ? {} : { "x-marker": marker } },
       (response) => {
-        const local = response.socket.localPort;
+        const { socket } = response;
+        const local = socket.localPort;
         let body = "";
         response.on("data", (chunk: Buffer) => (body += chunk.toString()));
         response.on("end", () =>
           resolve({
+            target: url,
             status: response.statusCode,
             ms: Math.round(performance.now() - started),
             at: Date.now(),
             local,
+            sent: socket.bytesWritten,
+            received: socket.bytesRead,
             answer: parsed(body),
           }),
         );
@@ -299,6 +323,7 @@ function ask(url: string): Promise<object> {
     request.on("timeout", () => request.destroy(new Error("timeout")));
     request.on("error", (error: NodeJS.ErrnoException) =>
       resolve({
+        target: url,
         error: error.code ?? error.message,
         ms: Math.round(performance.now() - started),
         at: Date.now(),
