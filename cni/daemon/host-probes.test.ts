@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
+import { createSocket, type Socket } from "node:dgram";
 import { test, type TestContext } from "node:test";
+import { LinuxError } from "../../core/linux/errno.ts";
+import { addAddress } from "../../core/linux/netlink/addresses.ts";
+import { bindUdp } from "../../core/linux/udp-sockets.ts";
+import { until } from "../../test/support/until.ts";
 import { addRoute } from "../../core/linux/netlink/routes.ts";
 import { applyTransaction } from "../../core/linux/nftables/apply.ts";
 import { replaceTables } from "../../core/linux/nftables/model.ts";
@@ -43,6 +48,30 @@ test(
       assert.equal(await sourceSeen(pair, family), addresses[family].neighbour);
   },
 );
+
+test("H036 what comes to a node from the probe address is a forgery, and gets nowhere", { skip }, async (t) => {
+  const { pair } = await world(t);
+  const { pod, neighbour } = pair.netns;
+  for (const family of ["ipv4", "ipv6"] as const) {
+    const address = defaultProbeAddresses[family];
+    assert.equal(
+      await addAddress({ interface: "eth0", address, prefix: family === "ipv4" ? 32 : 128, netns: pod }),
+      undefined,
+    );
+    const remote = { address: addresses[family].neighbour, port: 7_000 };
+    const receiver = await datagrams(t, neighbour, remote.address, remote.port);
+    const heard: string[] = [];
+    receiver.on("message", (message) => heard.push(message.toString()));
+    const [forger, honest] = [
+      await datagrams(t, pod, address, 7_001),
+      await datagrams(t, pod, addresses[family].pod, 7_002),
+    ];
+    forger.send("forged", remote.port, remote.address);
+    honest.send("honest", remote.port, remote.address);
+    await until("the honest one is heard", 5_000, () => heard.includes("honest"));
+    assert.deepEqual(heard, ["honest"]);
+  }
+});
 
 test("another user of the node is no kubelet", { skip }, async (t) => {
   const { pair, probes } = await world(t, 12_345);
@@ -142,6 +171,15 @@ async function world(t: TestContext, kubelet: number = root): Promise<{ pair: Po
   const probes = new HostProbes(pair.netns.neighbour, () => kubelet);
   assert.equal(await probes.ensure(), undefined);
   return { pair, probes };
+}
+
+async function datagrams(t: TestContext, netns: number, address: string, port: number): Promise<Socket> {
+  const bound = bindUdp({ netns, address, port });
+  if (bound instanceof LinuxError) throw bound;
+  const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
+  t.after(() => socket.close());
+  await new Promise<void>((resolve) => socket.bind({ fd: bound }, resolve));
+  return socket;
 }
 
 async function sourceSeen(pair: PodPair, family: "ipv4" | "ipv6"): Promise<string> {

@@ -28,10 +28,22 @@ export function hostRules(kubeletUid: number): Table {
     { kind: "counter" },
     { kind: "snat", address: defaultProbeAddresses[keys] },
   ];
+  const forged = (keys: SetKeys): Expression[] => [
+    { kind: "address", side: "source", address: defaultProbeAddresses[keys], prefix: keys === "ipv4" ? 32 : 128 },
+    { kind: "counter" },
+    { kind: "drop" },
+  ];
   return {
     family,
     name: hostTable,
     chains: [
+      {
+        name: "forged",
+        // Nobody but this node itself has that address: what comes in with it is a pod's, or another node's, forgery, and would pass every
+        // captured pod's rules unjudged.
+        hook: { type: "filter", hook: "prerouting", priority: -300 },
+        rules: [forged("ipv4"), forged("ipv6")],
+      },
       {
         name: "postrouting",
         // Whoever translates a connection first has the say: before kube-proxy's and other plugins' masquerading (100).
