@@ -1,5 +1,5 @@
 /** A pod of ours with the applications of the recordings, and one who says the client's half of a recorded conversation to it. */
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type ConnectionOptions } from "node:tls";
 import { alpn, secureOptions } from "../../agent/tunnel/tls.ts";
 import { engineOf, type EngineName } from "../support/engines.ts";
 import { root } from "../support/hbone-pair.ts";
@@ -34,14 +34,15 @@ export class Stage {
     const { hbonePort } = await stage.mesh.serve("default/b", podAddress);
     for (const [port, begin] of Object.entries(plays))
       stage.#apps.push(await application(podAddress, (socket) => begin(stage.#hear(new Heard(socket))), Number(port)));
-    const tls = connectTls({
+    const options: ConnectionOptions & { readonly localAddress: string } = {
       ...secureOptions(testIdentity(root, identityOf("a"))),
       host: podAddress,
       port: hbonePort,
       localAddress: clientAddress,
       ALPNProtocols: alpn,
       checkServerIdentity: () => undefined,
-    } as Parameters<typeof connectTls>[0]);
+    };
+    const tls = connectTls(options);
     await new Promise((resolve) => tls.once("secureConnect", resolve));
     stage.#peer = new FramePeer(tls, false);
     return stage;
