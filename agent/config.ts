@@ -41,6 +41,8 @@ export interface AgentConfig {
   readonly packetMark: number | undefined;
   /** IP_TRANSPARENT: undefined means where it can be had, true means or else fail. */
   readonly originalSource: boolean | undefined;
+  /** SO_REUSEPORT on pods' ports. */
+  readonly sharePorts: boolean;
   readonly ipv6: boolean;
   readonly keepAlive: KeepAlive | undefined;
   readonly secretTtlSeconds: number;
@@ -123,6 +125,7 @@ export function parseConfig(env: Environment, cores: number, meshFile?: string):
     workers: read.workers(cores, proxy.concurrency),
     packetMark: read.optionalNumber("PACKET_MARK", 1, 0xffff_ffff) ?? (mode.kind === "shared" ? 1337 : undefined),
     originalSource: read.optionalFlag("ENABLE_ORIG_SRC"),
+    sharePorts: read.flag("INPOD_PORT_REUSE", false),
     ipv6: read.flag("IPV6_ENABLED", true),
     keepAlive: keepAlive(read),
     secretTtlSeconds: read.durationMs("SECRET_TTL", 86_400_000) / 1_000,

@@ -178,6 +178,7 @@ class Agent {
         keepAlive: config.keepAlive,
         ipv6: config.ipv6,
         originalSource: config.originalSource,
+        sharePorts: config.sharePorts,
         dns: config.dns && dnsListenSettings(config.dns, config),
         lingerMs: 3_000,
       },
@@ -252,7 +253,7 @@ class Agent {
       workers: () => this.#workers.count,
       broadcast: (message) => this.#workers.broadcast(message),
       store: this.#store,
-      sharesPorts: false,
+      sharesPorts: config.sharePorts,
       letGo: () => this.#letGo(),
     });
   }

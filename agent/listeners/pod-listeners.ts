@@ -25,6 +25,8 @@ export interface ListenSettings {
   readonly ipv6: boolean;
   /** undefined: transparent where the kernel lets us; true: or else fail; false: never. */
   readonly originalSource: boolean | undefined;
+  /** Whether another program's agent may listen beside this one while it is replaced. So may root in the pod: only for that. */
+  readonly sharePorts?: boolean;
 }
 
 export interface DnsListenSettings {
@@ -173,5 +175,6 @@ function listen(netns: number, wanted: Wanted, settings: ListenSettings): PodSoc
     transparent: wanted.transparent && originalSource !== false,
     // Loopback may be brought up later.
     freebind: wanted.address !== undefined,
+    sharePort: settings.sharePorts === true,
   });
 }

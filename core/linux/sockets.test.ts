@@ -51,6 +51,16 @@ test("F-016 one listener on :: serves both families, and both ends see plain add
   }
 });
 
+test("F-019 a port that is shared can be joined by whoever shares it too, and by nobody else", { skip }, () => {
+  const first = listenTcp({ address: "127.0.0.1", port: 7_401, sharePort: true });
+  assert.ok("fd" in first);
+  const second = listenTcp({ address: "127.0.0.1", port: 7_401, sharePort: true });
+  assert.ok("fd" in second);
+  const third = listenTcp({ address: "127.0.0.1", port: 7_401 });
+  assert.ok(third instanceof LinuxError && third.errno === "EADDRINUSE");
+  for (const { fd } of [first, second]) closeDescriptor(fd);
+});
+
 test("a port is taken once: nobody else can join it", { skip }, () => {
   serve({ address: "::", port: 8081 });
   for (const address of ["::", "0.0.0.0", "127.0.0.1"]) {

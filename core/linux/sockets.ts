@@ -36,6 +36,8 @@ export interface ListenOptions {
   readonly keepAlive?: KeepAlive;
   /** IP_FREEBIND: an address that isn't there (yet) may be bound. */
   readonly freebind?: boolean;
+  /** SO_REUSEPORT: others that set it too may listen beside this socket, and take some of its connections. */
+  readonly sharePort?: boolean;
 }
 
 export interface Listener {
@@ -66,7 +68,7 @@ export interface ConnectOptions {
 }
 
 /**
- * A listening socket, non-blocking and close-on-exec, without SO_REUSEPORT: nobody else can join its port.
+ * A listening socket, non-blocking and close-on-exec; unless told otherwise without SO_REUSEPORT: nobody else can join its port.
  * Serve it by `net.createServer({allowHalfOpen: true, pauseOnConnect: true}).listen({fd})`, each worker on its own duplicate.
  */
 export function listenTcp(options: ListenOptions): Listener | LinuxError {
@@ -141,6 +143,7 @@ function tryListen(address: string, port: number, backlog: number, options: List
   const failed = (call: string): LinuxError => closing(fd, lastError(call, detail));
   // Not to be confused with SO_REUSEPORT: allows binding while old connections of that port linger in TIME_WAIT.
   setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (options.sharePort === true) setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (address === "::") setOption(fd, SOL_IPV6, IPV6_V6ONLY, 0);
   const marked = options.mark === undefined ? undefined : setOption(fd, SOL_SOCKET, SO_MARK, options.mark);
   if (marked !== undefined) return closing(fd, marked);
@@ -219,6 +222,7 @@ const noIpv6 = new Set(["EAFNOSUPPORT", "EADDRNOTAVAIL"]);
 
 // asm-generic/socket.h, linux/in.h, linux/in6.h, linux/tcp.h, linux/fcntl.h
 const SO_REUSEADDR = 2;
+const SO_REUSEPORT = 15;
 const SO_KEEPALIVE = 9;
 const SO_MARK = 36;
 const IP_FREEBIND = 15;
