@@ -18,6 +18,7 @@ export class OwnServer implements ServerSession, TunnelSide {
   readonly #host: ServerSessionHost;
   readonly #clock: Clock;
   #hasBegun = false;
+  #isClientLeaving = false;
   /** `announced`: the first GOAWAY is out, `said`: the last one. */
   #retirement: "no" | "after-first" | "announced" | "said" = "no";
 
@@ -76,8 +77,11 @@ export class OwnServer implements ServerSession, TunnelSide {
     this.#host.onBegun();
   }
 
-  /** @internal TunnelSide: a client that leaves closes the connection when its streams are over. */
-  leaving(): void {}
+  /** @internal TunnelSide: a client that leaves needs nothing more once its streams are over. */
+  leaving(): void {
+    this.#isClientLeaving = true;
+    this.streamGone();
+  }
 
   /** @internal TunnelSide. */
   pong(): void {
@@ -91,7 +95,8 @@ export class OwnServer implements ServerSession, TunnelSide {
 
   /** @internal a stream is gone. */
   streamGone(): void {
-    if (this.#retirement === "said" && this.#link.connection.streams === 0) this.#link.finish("retired");
+    if (this.#retirement !== "said" && !this.#isClientLeaving) return;
+    if (this.#link.connection.streams === 0) this.#link.finish("retired");
   }
 
   #sayLast(): void {
