@@ -30,7 +30,7 @@ test("a namespace is labelled and unlabelled under a client that loops: new conn
   for (const name of pods) {
     const found = await traces(name);
     assert.ok(found.chains.length > 0 && found.rules.length > 0 && found.routes.length > 0, `in ${name}, captured`);
-    assert.deepEqual([...new Set(found.listeners)].sort(), [15001, 15006, 15008]);
+    assert.deepEqual([...new Set(found.listeners)].sort(), [15001, 15006, 15008, 15053]);
   }
   await speaks(before, "while captured");
   const during = await lab().start("town/walker", "hold", echo);
@@ -116,13 +116,13 @@ test("a namespace that is labelled again while its agents still linger on 15008 
   loop.end();
   await loop.ended;
   await lab().apply("mesh.yaml", ...town(false));
-  await until("15008 alone", 20_000, async () => {
+  await until("15008 and DNS alone", 20_000, async () => {
     const { listeners } = await traces("town/walker");
-    return listeners.length > 0 && listeners.every((port) => port === 15_008);
+    return listeners.length > 0 && listeners.every((port) => port === 15_008 || port === 15_053);
   });
   const labelled = performance.now();
   await lab().apply("mesh.yaml", ...town(true));
-  await until("all three ports", 20_000, async () => {
+  await until("the ports of captures again", 20_000, async () => {
     const { listeners, chains } = await traces("town/walker");
     return chains.length > 0 && listeners.includes(15_001) && listeners.includes(15_008);
   });
