@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { connect as connectHttp2 } from "node:http2";
-import { connect, type Socket } from "node:net";
+import { connect as connectHttp2, createSecureServer } from "node:http2";
+import { connect, type AddressInfo, type Socket } from "node:net";
 import { after, test } from "node:test";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { ManualClock } from "../../core/base/clock.ts";
 import { identityOf, testIdentity, testRoot } from "../../test/support/identities.ts";
 import { alice, bob, bobUri, openStream, openTunnel, root, startServer } from "../../test/support/hbone-pair.ts";
@@ -95,24 +95,40 @@ test("a client of another trust domain, another root or another protocol is refu
   assert.deepEqual(refusals.map(codeOf), ["tunnel.trust-domain", "tunnel.certificate-untrusted", "tunnel.not-h2"]);
 });
 
-test("a session is never resumed: no ticket is given", async () => {
-  const { port } = await server();
-  let tickets = 0;
-  for (let i = 0; i < 2; i++) {
-    const tls = connectTls({
-      port,
-      ...secureOptions(alice),
-      ALPNProtocols: ["h2"],
-      checkServerIdentity: () => undefined,
-    });
-    tls.on("session", () => (tickets += 1));
-    const session = connectHttp2("https://x", { createConnection: () => tls });
-    await new Promise((resolve) => session.ping(resolve));
-    assert.equal(tls.isSessionReused(), false);
-    assert.equal(tls.getTLSTicket(), undefined);
-    session.destroy();
-  }
-  assert.equal(tickets, 0);
+test("H042 a session that is brought back buys nothing: the handshake is whole again, certificates and all", async () => {
+  const seen: string[] = [];
+  const { port, refusals } = await server({
+    onStream: (stream) => {
+      seen.push(stream.peer.identity.serviceAccount);
+      stream.refuse(503);
+    },
+  });
+  // OpenSSL gives tickets all the same: 32 octets each that name what it has not kept.
+  const { session } = await visit(port, secureOptions(alice));
+  assert.ok(session, "there is something to bring back");
+  const again = await visit(port, { ...secureOptions(alice), session });
+  assert.deepEqual([again.isReused, again.status], [false, 503]);
+  const other = testIdentity(root, identityOf("carol"));
+  assert.equal((await visit(port, { ...secureOptions(other), session })).status, 503);
+  assert.deepEqual(seen, ["alice", "alice", "carol"], "whoever shows a certificate in this handshake, not in that one");
+  const anonymous = { ...secureOptions(alice), cert: undefined, key: undefined, session };
+  assert.equal((await visit(port, anonymous)).status, undefined);
+  assert.deepEqual(refusals.map(codeOf), ["tunnel.no-client-certificate"]);
+
+  // That such a session is offered at all, a server that takes it shows.
+  const taking = createSecureServer(
+    { ...secureOptions(bob), secureOptions: 0, requestCert: true },
+    (_request, response) => {
+      response.stream.respond({ ":status": 503 }, { endStream: true });
+    },
+  );
+  closers.push(() => taking.close());
+  await new Promise<void>((resolve) => taking.listen(0, "127.0.0.1", resolve));
+  const { port: takingPort } = taking.address() as AddressInfo;
+  const given = await visit(takingPort, { ...secureOptions(alice), secureOptions: 0 });
+  assert.ok(given.session);
+  const resumed = await visit(takingPort, { ...secureOptions(alice), secureOptions: 0, session: given.session });
+  assert.equal(resumed.isReused, true);
 });
 
 test("a handshake that never begins, and one that stops after TLS, end at the deadline", async () => {
@@ -192,6 +208,32 @@ test("a silent peer loses its tunnel 20 s after a PING, and its streams say so",
   assert.equal(codeOf(await stream), "tunnel.unresponsive");
   assert.deepEqual(sockets, []);
 });
+
+interface Visit {
+  /** Of the last ticket that was given. */
+  readonly session: Buffer | undefined;
+  readonly isReused: boolean;
+  /** Of the answer to one CONNECT, if there was one. */
+  readonly status: number | undefined;
+}
+
+/** By node:http2, which shows a session if it is told to. */
+async function visit(port: number, options: ConnectionOptions): Promise<Visit> {
+  const tls = connectTls({ port, ...options, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined });
+  let session: Buffer | undefined;
+  tls.on("session", (given) => (session = given));
+  const http2 = connectHttp2("https://x", { createConnection: () => tls });
+  http2.on("error", () => {});
+  const stream = http2.request({ ":method": "CONNECT", ":authority": "10.0.0.1:80" });
+  stream.on("error", () => {});
+  const status = await new Promise<number | undefined>((resolve) => {
+    stream.once("response", (headers) => resolve(headers[":status"]));
+    stream.once("close", () => resolve(undefined));
+  });
+  const isReused = tls.isSessionReused();
+  http2.destroy();
+  return { session, isReused, status };
+}
 
 function closed(socket: Socket | TLSSocket): Promise<void> {
   socket.resume();

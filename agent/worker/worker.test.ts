@@ -75,7 +75,7 @@ test(
   },
 );
 
-test("H042 a thousand connections one after another use one handshake", { skip }, async () => {
+test("a thousand connections one after another use one handshake", { skip }, async () => {
   const before = mesh.tunnelsOpened;
   for (let i = 0; i < 1_000; i++) {
     const socket = client.connectOut({ address: "10.99.0.3", port: app.port });
