@@ -25,6 +25,7 @@ import { serveHealth } from "./health.ts";
 import { NodeRelease } from "./node-release.ts";
 import { releasedAnnotation, standingOf, type Standing } from "./own-daemonset.ts";
 import type { ReleaseLimits } from "./reconciler-ports.ts";
+import { RelievedAgents } from "./relieved-agents.ts";
 import { removeRunFolders } from "./run-folders.ts";
 
 /** What a test replaces. */
@@ -74,6 +75,7 @@ class ClusterRun {
   #source: KubernetesSource | undefined;
   #daemon: Daemon | undefined;
   #installer: Installer | undefined;
+  #relieved: RelievedAgents | undefined;
   #health: Server | undefined;
   #closeWatch: (() => void) | undefined;
   #isEnding = false;
@@ -138,6 +140,13 @@ class ClusterRun {
       return undefined;
     }
     this.#daemon = daemon;
+    this.#relieved = new RelievedAgents({
+      pods: () => source.list().all("Pod"),
+      namespace: this.#config.namespace,
+      label: ({ metadata }, labels) => this.#label(metadata, labels),
+      clock: systemClock,
+      log: this.#log,
+    });
     await this.#install();
     this.#missing = [];
     this.#act();
@@ -164,6 +173,7 @@ class ClusterRun {
 
   async #close(): Promise<void> {
     this.#closeWatch?.();
+    this.#relieved?.close();
     await this.#installer?.close();
     await this.#daemon?.close();
     this.#source?.close();
@@ -285,6 +295,19 @@ class ClusterRun {
     const patch = { metadata: { annotations: { [releasedAnnotation]: "true" } } };
     const answer = await this.#client.patch(path, patch, "merge");
     // The pod is on its way out itself: nobody waits for its word.
+    return answer instanceof KubeError && !isNotFound(answer) ? answer : undefined;
+  }
+
+  /** Through the pod's status: no right to change pods is needed. */
+  async #label(
+    { namespace, name, uid }: { readonly namespace: string; readonly name: string; readonly uid: string },
+    labels: Readonly<Record<string, string>>,
+  ): Promise<KubeError | undefined> {
+    const answer = await this.#client.patch(
+      objectPath("Pod", namespace, name, "status"),
+      { metadata: { uid, labels } },
+      "merge",
+    );
     return answer instanceof KubeError && !isNotFound(answer) ? answer : undefined;
   }
 
