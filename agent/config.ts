@@ -15,6 +15,7 @@ import {
 } from "./run-mode.ts";
 import { workerCount } from "./worker-count.ts";
 import type { EngineName } from "./tunnel/engine.ts";
+import { parseTlsPolicy, tlsPolicy, type TlsPolicy } from "./tunnel/tls-policy.ts";
 import { tunnelLimits, type TunnelLimits } from "./tunnel/tunnel.ts";
 
 export interface AgentConfig {
@@ -55,6 +56,9 @@ export interface AgentConfig {
   /** Who speaks HTTP/2 in tunnels. */
   readonly engine: EngineName;
   readonly limits: TunnelLimits;
+  readonly tls: TlsPolicy;
+  /** Where lists of revoked certificates are; undefined: nobody says what is revoked. */
+  readonly crlPath: string | undefined;
   /** undefined: this agent answers no queries. */
   readonly dns: DnsConfig | undefined;
   /** Whether an application behind a PROXY tunnel is connected to on loopback, else at its pod's address. */
@@ -135,6 +139,8 @@ export function parseConfig(env: Environment, cores: number, meshFile?: string):
     responseBaggage: read.flag("ENABLE_RESPONSE_BAGGAGE", true),
     engine: read.engine(),
     limits: tunnelSizes(read),
+    tls: read.take(parseTlsPolicy(env)) ?? tlsPolicy,
+    crlPath: read.path("CRL_PATH"),
     dns: dns(env, { ...unprefixed(proxy.metadata), ...prefixed(env, "ISTIO_META_") }, problems),
     localhostApplicationTunnel: read.flag("LOCALHOST_APP_TUNNEL", true),
     requireWaypoint: read.flag("AMBIENTD_REQUIRE_WAYPOINT", true),

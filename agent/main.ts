@@ -36,7 +36,9 @@ import { descriptorLimit, memoryLimit, shareOfMemory, watchDescriptors } from ".
 import { Readiness } from "./readiness.ts";
 import type { LocalMeshSource } from "./run-mode.ts";
 import { askToYield, Takeover } from "./takeover.ts";
-import type { FromWorker, PodDelivery } from "./worker-messages.ts";
+import { CrlFile } from "./revocation/crl-file.ts";
+import type { RevokedSerials } from "./revocation/revocations.ts";
+import type { FromWorker, PodDelivery, ToWorker } from "./worker-messages.ts";
 import { version } from "./version.ts";
 import { Workers } from "./workers.ts";
 import { WorkloadCertificates } from "./workload-certificates.ts";
@@ -103,6 +105,8 @@ class Agent {
   #xds: XdsSession | undefined;
   #zds: ZdsClient | undefined;
   #zdsPhase: ZdsPhase = "disconnected";
+  /** Undefined where nobody says what is revoked. */
+  readonly #crl: CrlFile | undefined;
   readonly #departure: Departure;
   readonly #takeover: Takeover;
   /** The ports that only one agent of a network namespace has are another one's. */
@@ -139,6 +143,8 @@ class Agent {
         dns: config.dns && dnsWorkerSettings(config.dns, config, log),
         engine: config.engine,
         limits: config.limits,
+        tls: config.tls,
+        revocation: config.crlPath !== undefined,
         localhostApplicationTunnel: config.localhostApplicationTunnel,
         requireWaypoint: config.requireWaypoint,
         policyInfoLogging: config.policyInfoLogging,
@@ -147,6 +153,7 @@ class Agent {
       log,
       snapshot: () => this.#mesh.snapshot(),
       greeting: () => [
+        ...this.#revocationGreeting(),
         ...this.#certificates.greeting(),
         { kind: "gates", gates: this.#readiness.gates },
         { kind: "log-level", level: formatLogFilter(logFilter()) },
@@ -201,6 +208,16 @@ class Agent {
         ? new MeshCaProvider({ ...config.ca, token, clusterId, validitySeconds, impersonates, clock: systemClock, log })
         : new FakeCa({ folder: config.fakeCa, validitySeconds, clock: systemClock });
     this.#manager = new CertificateManager({ provider: this.#provider, clock: systemClock, random: systemRandom, log });
+    const { crlPath: path } = config;
+    if (path !== undefined) {
+      const onLists = (lists: readonly RevokedSerials[]): void =>
+        this.#workers.broadcast({ kind: "revocations", lists });
+      const crl = new CrlFile({ path, clock: systemClock, log, onLists });
+      this.#crl = crl;
+      this.#manager.onChange((change) => {
+        if (change.kind === "issued") crl.learn([...change.certificate.chainPem.slice(1), change.certificate.rootsPem]);
+      });
+    }
     this.#certificates = new WorkloadCertificates({
       manager: this.#manager,
       state: this.#mesh.state,
@@ -241,6 +258,7 @@ class Agent {
         pods: () => this.#pods.rows(),
         certificates: () => this.#manager.dump(),
         gates: () => this.#readiness.gates,
+        revocation: () => this.#crl?.status,
         xds: () => this.#xds?.status(),
         workloads: () => this.#mesh.state.workloads(),
         droppedLines: () => logSink.dropped,
@@ -276,7 +294,9 @@ class Agent {
       process.exit(2);
     }
     watchDescriptors(this.#workers.signs, systemClock);
+    await this.#crl?.start();
     await this.#workers.start();
+    for (const message of this.#revocationGreeting()) this.#workers.broadcast(message);
     this.#self?.open();
     this.#readiness.open("proxy");
     this.#workers.broadcast({ kind: "gates", gates: this.#readiness.gates });
@@ -373,6 +393,11 @@ class Agent {
     if (adminSocket === undefined) return;
     const failed = await this.#admin.listenAt(`${adminSocket}.${process.pid}`);
     if (failed !== undefined) this.#log.warn({ error: failed.type }, "this agent can no longer be asked");
+  }
+
+  #revocationGreeting(): ToWorker[] {
+    const lists = this.#crl?.lists;
+    return lists === undefined ? [] : [{ kind: "revocations", lists }];
   }
 
   #serveSelf(): void {

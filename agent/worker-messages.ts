@@ -5,6 +5,7 @@ import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import type { ProfileRequest } from "./admin/profile.ts";
 import type { ConnectionRow } from "./connection/registry.ts";
 import type { MetricRows } from "./metrics/rows.ts";
+import type { RevokedSerials } from "./revocation/revocations.ts";
 import type { CertificateDelivery } from "./worker/certificates.ts";
 import type { WorkerSettings } from "./worker/context.ts";
 
@@ -95,6 +96,8 @@ export type ToWorker =
   | { readonly kind: "certificate"; readonly delivery: CertificateDelivery }
   | { readonly kind: "certificate-dropped"; readonly uri: string; readonly detail: string }
   | { readonly kind: "certificate-failed"; readonly uri: string; readonly detail: string }
+  /** All lists of revoked certificates: tunnels that stand on one of them are cut. */
+  | { readonly kind: "revocations"; readonly lists: readonly RevokedSerials[] }
   /** Answered by `pod-serving` or `pod-failed`. */
   | { readonly kind: "serve"; readonly pod: PodDelivery }
   /** Answered by `pod-closed` when nothing is accepted any more, and by `pod-gone` when nothing is left. */

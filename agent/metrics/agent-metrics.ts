@@ -5,6 +5,7 @@ import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { CertificateRow } from "../../control/client/certificates/manager.ts";
 import type { XdsStatus } from "../../control/client/xds-session.ts";
 import type { PodRow } from "../pods.ts";
+import type { CrlStatus } from "../revocation/crl-file.ts";
 import type { FromWorker, Gate, ToWorker } from "../worker-messages.ts";
 import { Collector } from "./collector.ts";
 import { Counters } from "./counters.ts";
@@ -36,6 +37,8 @@ export interface MetricSources {
   readonly pods: () => readonly PodRow[];
   readonly certificates: () => readonly CertificateRow[];
   readonly gates: () => readonly Gate[];
+  /** undefined: nobody says what is revoked. */
+  readonly revocation?: () => CrlStatus | undefined;
   readonly xds: () => XdsStatus | undefined;
   readonly workloads: () => Iterable<MeshWorkload>;
   /** Log lines of this thread that were given up. */
@@ -137,6 +140,8 @@ export class AgentMetrics {
     for (const { name: gate, pending } of sources.gates()) {
       yield { name: "ambientd_ready", labels: [gate], value: pending === undefined ? 1 : 0 };
     }
+    const revocation = sources.revocation?.();
+    if (revocation !== undefined) yield* revocationGauges(revocation, this.#options.clock.wallMs());
     const xds = sources.xds();
     yield { name: "ambientd_xds_connected", labels: [], value: xds?.phase === "live" ? 1 : 0 };
     for (const { typeUrl, rejected } of xds?.types ?? []) {
@@ -154,6 +159,17 @@ export class AgentMetrics {
       void this.#gone.sweep(this.#ledger, sources.workloads());
     });
   }
+}
+
+function* revocationGauges({ revoked, problem, nextUpdateMs }: CrlStatus, wallMs: number): Generator<GaugeRow> {
+  yield { name: "ambientd_crl_revoked_certificates", labels: [], value: revoked };
+  const isOld = nextUpdateMs !== undefined && nextUpdateMs < wallMs;
+  for (const one of ["missing", "unreadable", "malformed", "forged", "out-of-date"] as const) {
+    const isThere = one === "out-of-date" ? isOld : one === problem;
+    yield { name: "ambientd_crl_problem", labels: [one], value: isThere ? 1 : 0 };
+  }
+  if (nextUpdateMs === undefined) return;
+  yield { name: "ambientd_crl_next_update_timestamp_seconds", labels: [], value: Math.round(nextUpdateMs / 1_000) };
 }
 
 /** How many of `others` are not in `some`. */

@@ -5,8 +5,10 @@ import type { Clock } from "../../core/base/clock.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import { errnoOf } from "../../core/linux/errno.ts";
 import { engines, type EngineName } from "./engine.ts";
+import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
 import { HeldMemory } from "./held-memory.ts";
-import { alpn, checkServerIdentity, handshakeError } from "./tls.ts";
+import { forgetLegacyCertificates, presentedBy, revokedError, type ChainTrust } from "./peer-chain.ts";
+import { alpn, checkServer, handshakeError, type ProvenPeer } from "./tls.ts";
 import { TunnelError, tunnelLimits, type ClientTunnel, type TunnelLimits } from "./tunnel.ts";
 
 export interface ClientTunnelOptions {
@@ -16,6 +18,8 @@ export interface ClientTunnelOptions {
   /** SPIFFE URIs; the peer must prove one of them. */
   readonly accepted: readonly string[];
   readonly clock: Clock;
+  /** For lists of revoked certificates; default: there are none. */
+  readonly trust?: ChainTrust;
   /** For TCP and TLS together. Default 10,000. */
   readonly deadlineMs?: number;
   /** TCP is up, and TLS begins. */
@@ -38,7 +42,7 @@ class Handshake {
   readonly #settle: (result: ClientTunnel | TunnelError) => void;
   readonly #cancelDeadline: () => void;
   #phase: "tcp" | "tls" | "settled" = "tcp";
-  #peerIdentity = "";
+  #peer: ProvenPeer | undefined;
   #tls: TLSSocket | undefined;
 
   constructor(options: ClientTunnelOptions, settle: (result: ClientTunnel | TunnelError) => void) {
@@ -63,7 +67,7 @@ class Handshake {
   #secure(): void {
     if (this.#phase !== "tcp") return;
     this.#phase = "tls";
-    const { socket, context, accepted } = this.#options;
+    const { socket, context, accepted, trust = noTrust } = this.#options;
     this.#options.onConnected?.();
     const tls = connectTls({
       socket,
@@ -72,15 +76,16 @@ class Handshake {
       servername: "",
       ALPNProtocols: alpn,
       rejectUnauthorized: true,
-      checkServerIdentity: (_name, certificate) => {
-        const checked = checkServerIdentity(certificate.raw, accepted);
-        if (typeof checked !== "string") return checked;
-        this.#peerIdentity = checked;
+      checkServerIdentity: () => {
+        const checked = checkServer(presentedBy(tls), accepted, trust);
+        if (checked instanceof TunnelError) return checked;
+        this.#peer = checked;
         return undefined;
       },
     });
     this.#tls = tls;
     tls.on("error", (error: Error) => this.#fail(handshakeError(error)));
+    forgetLegacyCertificates(tls);
     tls.once("secureConnect", () => this.#secured(tls));
   }
 
@@ -90,13 +95,23 @@ class Handshake {
       return this.#fail(new TunnelError({ code: "tunnel.not-h2", alpn: String(tls.alpnProtocol) }));
     }
     // Nothing but the check above sets it: a session that skipped the check (a resumed one) is not let through.
-    if (this.#peerIdentity === "") {
+    const peer = this.#peer;
+    if (peer === undefined || tls.isSessionReused()) {
       return this.#fail(new TunnelError({ code: "tunnel.bad-identity", detail: "identity not checked" }));
     }
     this.#phase = "settled";
     this.#cancelDeadline();
     const { socket, clock, engine = "own", limits = tunnelLimits, memory = new HeldMemory() } = this.#options;
-    this.#settle(engines[engine].client(tls, this.#peerIdentity, { socket, clock, limits, memory }));
+    const modules = { socket, clock, limits, memory };
+    const tunnel = engines[engine].client(tls, formatIdentity(peer.identity), modules);
+    const { revocations } = this.#options.trust ?? noTrust;
+    if (revocations !== undefined) {
+      tls.once(
+        "close",
+        revocations.watch(peer.chain, (id) => tunnel.destroy(revokedError(id))),
+      );
+    }
+    this.#settle(tunnel);
   }
 
   #fail(error: TunnelError): void {
@@ -110,3 +125,4 @@ class Handshake {
 }
 
 const defaultDeadlineMs = 10_000;
+const noTrust: ChainTrust = { roots: "", revocations: undefined };

@@ -9,6 +9,8 @@ import { socketIp, type Endpoint } from "../../core/base/ip.ts";
 import { engines, type EngineName } from "./engine.ts";
 import { HeldMemory } from "./held-memory.ts";
 import type { IncomingStream, ServerSession } from "./server-session.ts";
+import type { Revocations } from "../revocation/revocations.ts";
+import { keepPresented, keptOf, revokedError } from "./peer-chain.ts";
 import { alpn, checkClient, handshakeError, secureOptions, type TlsIdentity } from "./tls.ts";
 import { TunnelError, tunnelLimits, type TunnelLimits } from "./tunnel.ts";
 
@@ -27,6 +29,8 @@ export interface HboneServerOptions {
   readonly limits?: TunnelLimits | undefined;
   /** Shared by a worker's tunnels; default: there is always enough. */
   readonly memory?: HeldMemory | undefined;
+  /** Default: nobody says what is revoked. */
+  readonly revocations?: Revocations | undefined;
   /** A tunnel that did not come to be, or was ended for what its peer did. @param remote undefined where the socket was gone before it could be asked. */
   readonly onRefused: (error: TunnelError, remote: Endpoint | undefined) => void;
   /** A tunnel has gone. */
@@ -102,7 +106,8 @@ export class HboneServer {
   #createTls(identity: TlsIdentity): Server {
     const tls = createServer({
       ...secureOptions(identity),
-      ALPNProtocols: alpn,
+      // As `ALPNProtocols` would choose; but this is the only place where Node shows us its socket before the handshake is over.
+      ALPNCallback: chooseProtocol,
       requestCert: true,
       // Not left to TLS: it would hang up without telling us why. `checkClient` refuses, and there is no way around it.
       rejectUnauthorized: false,
@@ -124,10 +129,12 @@ export class HboneServer {
 
   #secured(tls: TLSSocket): void {
     const handshake = this.#handshakeOf(tls);
-    const trustDomain = this.#identity?.identity.trustDomain;
-    if (handshake === undefined || trustDomain === undefined) return void tls.destroy();
-    const identity = checkClient(tls, trustDomain);
-    if (identity instanceof TunnelError) return void handshake.fail(identity, tls);
+    const ours = this.#identity;
+    if (handshake === undefined || ours === undefined) return void tls.destroy();
+    const { revocations } = this.#options;
+    const checked = checkClient(tls, keptOf(tls), ours.identity.trustDomain, { roots: ours.roots, revocations });
+    if (checked instanceof TunnelError) return void handshake.fail(checked, tls);
+    const { identity, chain } = checked;
     const { remote, local } = handshake;
     const {
       clock,
@@ -140,6 +147,7 @@ export class HboneServer {
     } = this.#options;
     const { socket } = handshake;
     handshake.awaitPreface();
+    let unwatch = (): void => {};
     const host = {
       onStream,
       onBegun: () => handshake.done(),
@@ -147,11 +155,13 @@ export class HboneServer {
         // Before its first SETTINGS it was no tunnel yet.
         if (!handshake.fail(error, tls) && misbehaved.has(error.type.code)) onRefused(error, remote);
         this.#sessions.delete(session);
+        unwatch();
         onGone?.();
       },
     };
     const session = engines[engine].server(tls, { remote, local, identity }, host, { socket, clock, limits, memory });
     this.#sessions.add(session);
+    if (revocations !== undefined) unwatch = revocations.watch(chain, (id) => session.destroy(revokedError(id)));
     if (this.#retired) session.retireAfterFirst();
     this.#options.onOpened?.();
   }
@@ -225,6 +235,11 @@ class Handshake {
         return new TunnelError({ code: "tunnel.tls-timeout", afterMs });
     }
   }
+}
+
+function chooseProtocol(this: unknown, { protocols }: { readonly protocols: readonly string[] }): string | undefined {
+  keepPresented(this as TLSSocket);
+  return alpn.find((one) => protocols.includes(one));
 }
 
 /** Known before TLS and after it by both sockets alike; a tunnel is one TCP connection of one listener. */

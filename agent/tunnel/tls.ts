@@ -1,9 +1,12 @@
 /** TLS as HBONE wants it (agent-wire 2.4): 1.3 only, both certificates, no resumption, and identities read from the DER. */
-import { constants } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContext, type SecureContextOptions, type TLSSocket } from "node:tls";
 import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identity.ts";
 import { certificateIdentity } from "../../core/protocol/x509/peer-identity.ts";
 import { X509Error } from "../../core/protocol/x509/x509-error.ts";
+import type { ChainIds } from "../revocation/revocations.ts";
+import { judgeChain, type ChainTrust } from "./peer-chain.ts";
+import { policyOptions, tlsPolicy, type TlsPolicy } from "./tls-policy.ts";
 import { TunnelError } from "./tunnel.ts";
 
 /** One identity's key, chain and roots, ready for both directions. */
@@ -17,37 +20,41 @@ export interface TlsIdentity {
   readonly roots: string;
   /** Milliseconds since 1970. */
   readonly notAfter: number;
+  /** Default: 1.3, and hybrid key exchange where both ends can. */
+  readonly policy?: TlsPolicy;
+}
+
+/** Who a peer is, and by which certificates. */
+export interface ProvenPeer {
+  readonly identity: Identity;
+  /** Empty where nobody says what is revoked. */
+  readonly chain: ChainIds;
 }
 
 export const alpn = ["h2"];
 
 /** For tls.connect and tls.createServer alike. */
-export function secureOptions(identity: TlsIdentity): SecureContextOptions {
-  return {
-    cert: identity.chain,
-    key: identity.key,
-    ca: identity.roots,
-    minVersion: "TLSv1.3",
-    maxVersion: "TLSv1.3",
-    ciphers: "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256",
-    // A resumed session would skip the client certificate, and with it revocation, expiry and a removed root.
-    secureOptions: constants.SSL_OP_NO_TICKET,
-  };
+export function secureOptions({ chain, key, roots, policy = tlsPolicy }: TlsIdentity): SecureContextOptions {
+  return { cert: chain, key, ca: roots, ...policyOptions(policy) };
 }
 
 export function secureContext(identity: TlsIdentity): SecureContext {
   return createSecureContext(secureOptions(identity));
 }
 
-/** SPIFFE URI of the peer if it is one of those accepted. The chain has been verified before. */
-export function checkServerIdentity(der: Uint8Array, accepted: readonly string[]): string | TunnelError {
-  const identity = certificateIdentity(der);
-  if (identity instanceof X509Error)
-    return new TunnelError({ code: "tunnel.bad-identity", detail: identity.type.code });
-  const presented = formatIdentity(identity);
-  return accepted.includes(presented)
-    ? presented
-    : new TunnelError({ code: "tunnel.san-mismatch", presented, accepted });
+/**
+ * Whom a server proved to be, or why it is refused: it must be one of those accepted. TLS has verified the chain before.
+ * @param presented the server's own certificate, and those it sent along.
+ */
+export function checkServer(
+  presented: readonly X509Certificate[],
+  accepted: readonly string[],
+  trust: ChainTrust,
+): ProvenPeer | TunnelError {
+  const peer = proven(presented, trust);
+  if (peer instanceof TunnelError) return peer;
+  const uri = formatIdentity(peer.identity);
+  return accepted.includes(uri) ? peer : new TunnelError({ code: "tunnel.san-mismatch", presented: uri, accepted });
 }
 
 /** Why a handshake failed, from the error that a TLS socket or server emitted. */
@@ -65,21 +72,34 @@ export function handshakeError(error: Error): TunnelError {
  * Whom a client proved to be, or why it is refused: a certificate that leads to our roots, in this handshake and not an earlier
  * one, with exactly one SPIFFE id of our own trust domain. To be asked once the handshake is over.
  */
-export function checkClient(socket: TLSSocket, trustDomain: string): Identity | TunnelError {
+export function checkClient(
+  socket: TLSSocket,
+  presented: readonly X509Certificate[],
+  trustDomain: string,
+  trust: ChainTrust,
+): ProvenPeer | TunnelError {
   if (socket.isSessionReused()) return new TunnelError({ code: "tunnel.resumed" });
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return new TunnelError({ code: "tunnel.no-client-certificate" });
+  if (socket.getPeerX509Certificate() === undefined) return new TunnelError({ code: "tunnel.no-client-certificate" });
   if (!socket.authorized) {
     const code = String(socket.authorizationError);
     return handshakeError(Object.assign(new Error(code), { code }));
   }
   if (socket.alpnProtocol !== "h2")
     return new TunnelError({ code: "tunnel.not-h2", alpn: String(socket.alpnProtocol) });
-  const identity = certificateIdentity(certificate);
-  if (identity instanceof X509Error)
-    return new TunnelError({ code: "tunnel.bad-identity", detail: identity.type.code });
-  if (identity.trustDomain === trustDomain) return identity;
-  return new TunnelError({ code: "tunnel.trust-domain", presented: formatIdentity(identity) });
+  const peer = proven(presented, trust);
+  if (peer instanceof TunnelError || peer.identity.trustDomain === trustDomain) return peer;
+  return new TunnelError({ code: "tunnel.trust-domain", presented: formatIdentity(peer.identity) });
+}
+
+function proven(presented: readonly X509Certificate[], trust: ChainTrust): ProvenPeer | TunnelError {
+  const [own] = presented;
+  if (own === undefined) return new TunnelError({ code: "tunnel.bad-identity", detail: "no certificate" });
+  const chain = judgeChain(presented, trust);
+  if (chain instanceof TunnelError) return chain;
+  const identity = certificateIdentity(own);
+  return identity instanceof X509Error
+    ? new TunnelError({ code: "tunnel.bad-identity", detail: identity.type.code })
+    : { identity, chain };
 }
 
 /** OpenSSL's verification results that mean: this chain leads to no root of ours (X509_V_ERR_ names as Node gives them). */

@@ -3,6 +3,7 @@ import type { KeyObject } from "node:crypto";
 import type { SecureContext } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
 import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identity.ts";
+import type { TlsPolicy } from "../tunnel/tls-policy.ts";
 import { secureContext, type TlsIdentity } from "../tunnel/tls.ts";
 import { TunnelError } from "../tunnel/tunnel.ts";
 
@@ -30,6 +31,8 @@ export interface WorkerCertificatesOptions {
   readonly clock: Clock;
   /** Somebody waits: the main thread shall hurry. */
   readonly onWanted: (identity: Identity) => void;
+  /** Default: agent/tunnel/tls-policy.ts. */
+  readonly policy?: TlsPolicy | undefined;
 }
 
 export class WorkerCertificates {
@@ -50,6 +53,7 @@ export class WorkerCertificates {
       key: key.export({ type: "pkcs8", format: "pem" }) as string,
       roots: rootsPem,
       notAfter,
+      ...(this.#options.policy && { policy: this.#options.policy }),
     };
     const certificate = { uri: formatIdentity(identity), tls, context: secureContext(tls) };
     this.#held.set(certificate.uri, certificate);

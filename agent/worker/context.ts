@@ -12,8 +12,10 @@ import type { AcceptGate } from "./accept-gate.ts";
 import type { WorkerCertificates } from "./certificates.ts";
 import type { EngineName } from "../tunnel/engine.ts";
 import type { HeldMemory } from "../tunnel/held-memory.ts";
+import type { TlsPolicy } from "../tunnel/tls-policy.ts";
 import type { TunnelLimits } from "../tunnel/tunnel.ts";
 import type { DnsHost, DnsWorkerSettings } from "../dns/host.ts";
+import type { Revocations } from "../revocation/revocations.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
 import type { MemoryBudget } from "./memory-watch.ts";
 import type { WorkerMesh } from "./mesh.ts";
@@ -31,6 +33,8 @@ export interface WorkerContext {
   readonly mesh: WorkerMesh;
   readonly certificates: WorkerCertificates;
   readonly registry: ConnectionRegistry;
+  /** undefined: nobody says what is revoked. */
+  readonly revocations: Revocations | undefined;
   /** Asked with every connection that is accepted. */
   readonly gate: AcceptGate;
   /** What is held for streams whose readers have stalled. */
@@ -83,6 +87,10 @@ export interface WorkerSettings {
   readonly limits?: TunnelLimits;
   /** Whether an application behind a PROXY tunnel is connected to on loopback. */
   readonly localhostApplicationTunnel: boolean;
+  /** Default: agent/tunnel/tls-policy.ts. */
+  readonly tls?: TlsPolicy;
+  /** Whether lists of revoked certificates are going to be said. */
+  readonly revocation?: boolean;
   /** Whether who has a waypoint is reached through it only. */
   readonly requireWaypoint: boolean;
   /** Whether verdicts of policies are logged at info; else at debug. */

@@ -22,7 +22,7 @@ import { localOf } from "./socket-ends.ts";
 import type { ServedPod } from "./pod.ts";
 import { logVerdicts } from "./policy-log.ts";
 import { proxyHeader } from "./proxy-header.ts";
-import type { Failure } from "./socket-errors.ts";
+import { tunnelFailure, type Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
 
 export async function handleInboundHbone(
@@ -43,7 +43,11 @@ export async function handleInboundHbone(
   };
   const connection = pod.begin(facts);
   // Its app connection is given up below, when the connect has settled: first cause first.
-  stream.onAbandoned = () => connection.close("CLIENT_RESET", { detail: "before the answer" });
+  stream.onAbandoned = (why) => {
+    const isOurs = why?.type.code === "tunnel.certificate-revoked";
+    const { reason, details } = isOurs ? tunnelFailure(why) : goneBefore;
+    connection.close(reason, details);
+  };
   const refusal =
     request instanceof HboneError
       ? malformed(request)
@@ -142,3 +146,5 @@ function malformed({ type }: HboneError): Refusal {
   const reason = type.code === "hbone.method" ? "NOT_CONNECT" : "BAD_AUTHORITY";
   return { reason, status: closeReasons[reason].status, details: { detail } };
 }
+
+const goneBefore: Failure = { reason: "CLIENT_RESET", details: { detail: "before the answer" } };

@@ -57,6 +57,7 @@ export class ServedPod {
       clock,
       engine: settings.engine,
       limits: settings.limits,
+      revocations: context.revocations,
       memory: context.heldMemory,
       deadlineMs: settings.connectDeadlineMs,
       onOpened: () => (context.handshakes.inbound += 1),

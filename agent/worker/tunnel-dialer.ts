@@ -77,7 +77,7 @@ export class TunnelDialer {
     const { settings, clock, certificates, heldMemory, handshakes } = this.#context;
     const create: CreateTunnel = async (creation) => {
       // Made for whoever waits by then, with the certificate of that moment.
-      const { context } = certificates.current(way.certificate.uri) ?? way.certificate;
+      const { context, tls } = certificates.current(way.certificate.uri) ?? way.certificate;
       const tunnel = await openClientTunnel({
         socket: this.#context.connect({ netns: this.#pod.netns, remote: way.tunnel }),
         context,
@@ -132,6 +132,7 @@ export function openIn(
   });
 }
 
+        trust: { roots: tls.roots, revocations: this.#context.revocations },
 /** Certainly not looked at by the peer, or lost with a tunnel that had served before: then what was made with or before it is no better. */
 function worthAnotherTunnel({ type }: TunnelError, lease: Lease): number | undefined {
   switch (type.code) {

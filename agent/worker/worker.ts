@@ -17,6 +17,7 @@ import type { GaugeRow } from "../metrics/rows.ts";
 import { reporterOf } from "../metrics/traffic-labels.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, WorkerStart } from "../worker-messages.ts";
+import { Revocations, type RevokedSerials } from "../revocation/revocations.ts";
 import { ResetWatch } from "../relay/reset-watch.ts";
 import { HeldMemory } from "../tunnel/held-memory.ts";
 import { VitalSigns } from "../vital-signs.ts";
@@ -76,6 +77,7 @@ export class DataPlaneWorker {
       for (const pod of [...this.#pods.values(), ...this.#leaving]) pod.offer(certificate);
     });
     this.#metrics = new WorkerMetrics({ clock, worker: index, send, look: (counters) => this.#look(counters) });
+      policy: settings.tls,
     const { vitalSigns } = start;
     this.#signs = vitalSigns === undefined ? undefined : new VitalSigns(vitalSigns);
     const gate = new AcceptGate({
@@ -112,6 +114,7 @@ export class DataPlaneWorker {
       handshakes: { outbound: 0, inbound: 0 },
       counters: this.#metrics.counters,
       host: {
+      revocations: settings.revocation === true ? new Revocations() : undefined,
         nowMs: () => clock.nowMs(),
         opened: (connection) => {
           this.#metrics.opened(connection);
@@ -171,6 +174,8 @@ export class DataPlaneWorker {
         return this.#leave(message.uid, message.lingerMs);
       case "hurry":
         for (const pod of this.#leaving) if (pod.uid === message.uid) pod.hurry();
+      case "revocations":
+        return this.#revoke(message.lists);
         return;
       case "pod-dead":
         for (const pod of this.#leaving) if (pod.uid === message.uid) pod.end("POD_REMOVED");
@@ -285,6 +290,12 @@ export class DataPlaneWorker {
       for (const descriptor of Object.values(delivery.descriptors) as number[]) closeDescriptor(descriptor);
       return this.#modules.send({ kind: "pod-failed", uid, detail: "already served, or the agent is shutting down" });
     }
+  #revoke(lists: readonly RevokedSerials[]): void {
+    const tunnels = this.#context.revocations?.use(lists) ?? 0;
+    if (tunnels > 0)
+      this.#modules.log.warn({ tunnels }, "tunnels were cut: their other ends' certificates are revoked");
+  }
+
     const pod: ServedPod = new ServedPod(this.#context, delivery, () => this.#gone(pod));
     this.#pods.set(uid, pod);
     pod.listening.then(

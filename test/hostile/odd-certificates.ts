@@ -36,6 +36,8 @@ export interface OddLeaf {
   readonly usages?: readonly ("serverAuth" | "clientAuth")[];
   readonly uris?: readonly string[];
   readonly validity?: Validity;
+  /** It may sign others. */
+  readonly isAuthority?: boolean;
 }
 
 /** A leaf of the issuer with something wrong about it. */
@@ -44,9 +46,9 @@ export function oddIdentity(issuer: Issuer, serviceAccount: string, odd: OddLeaf
   const key = odd.key ?? newKey();
   const uris = odd.uris ?? [formatIdentity(identity)];
   const chain = sign(issuer, key, odd.validity, [
-    keyUsage("leaf"),
+    ...(odd.isAuthority === true ? [] : [keyUsage("leaf")]),
     extendedKeyUsage(...(odd.usages ?? (["serverAuth", "clientAuth"] as const))),
-    basicConstraints(false),
+    basicConstraints(odd.isAuthority ?? false),
     authorityKeyIdentifier(issuer.keyIdentifier),
     uriAltNames(uris),
   ]);
@@ -77,8 +79,20 @@ export function weakKey(): KeyObject {
   return generateKeyPairSync("rsa", { modulusLength: 1_024 }).privateKey;
 }
 
-function subIssuer(issuer: Issuer, organisation: string, isAuthority: boolean): Issuer {
-  const key = newKey();
+/** PEM of a certificate that says it is the issuer's own, and is signed by nobody but itself. */
+export function impostorOf(issuer: Issuer, key: KeyObject): string {
+  const { keyIdentifier: identifier, subject } = issuer;
+  const extensions = [
+    basicConstraints(true),
+    keyUsage("authority"),
+    subjectKeyIdentifier(identifier),
+    authorityKeyIdentifier(identifier),
+  ];
+  return sign({ ...issuer, key }, key, undefined, extensions, subject);
+}
+
+/** Another authority, or a leaf that is taken for one. */
+export function subIssuer(issuer: Issuer, organisation: string, isAuthority: boolean, key = newKey()): Issuer {
   const subject = encodeDer(sequence(set(sequence(oid("2.5.4.10"), utf8(organisation)))));
   const identifier = keyIdentifier(createPublicKey(key));
   const certificatePem = sign(

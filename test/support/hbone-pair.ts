@@ -1,6 +1,7 @@
 /** Two halves of HBONE on loopback in one process: a server that hands its streams to the test, and tunnels to it. */
 import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
+import type { Revocations } from "../../agent/revocation/revocations.ts";
 import type { EngineName } from "../../agent/tunnel/engine.ts";
 import { openClientTunnel } from "../../agent/tunnel/hbone-client.ts";
 import { HboneServer, type IncomingStream } from "../../agent/tunnel/hbone-server.ts";
@@ -38,6 +39,7 @@ export async function startServer(options: {
   deadlineMs?: number;
   engine?: EngineName;
   limits?: TunnelLimits;
+  revocations?: Revocations;
 }): Promise<TestServer> {
   const refusals: TunnelError[] = [];
   let accepted = 0;
@@ -47,6 +49,7 @@ export async function startServer(options: {
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
     engine: options.engine,
     limits: options.limits,
+    revocations: options.revocations,
     onStream: options.onStream ?? ((stream) => stream.refuse(503)),
     onRefused: (error) => refusals.push(error),
   });
@@ -77,6 +80,7 @@ export function openTunnel(
     as?: TlsIdentity;
     accepted?: readonly string[];
     clock?: Clock;
+    revocations?: Revocations | undefined;
     deadlineMs?: number;
     engine?: EngineName;
     limits?: TunnelLimits;
@@ -86,6 +90,7 @@ export function openTunnel(
   return openClientTunnel({
     socket,
     context: secureContext(options.as ?? alice),
+    trust: { roots: (options.as ?? alice).roots, revocations: options.revocations },
     accepted: options.accepted ?? [bobUri],
     clock: options.clock ?? systemClock,
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),

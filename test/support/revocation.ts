@@ -57,6 +57,33 @@ export function anyExtension(id: string, critical: boolean, value: Der): Der {
     : sequence(oid(id), octets(encodeDer(value)));
 }
 
+/** A list that is too long to be built as a tree. @param serials each of the same length, below 0x80 in its first octet. */
+export function largeCrlDer(issuer: Issuer, serials: readonly Uint8Array[]): Buffer {
+  const signer = signWith(issuer.key);
+  const at = encodeDer(time(Date.now()));
+  const entries = serials.map((serial) => tlv(0x30, Buffer.concat([tlv(0x02, serial), at])));
+  const body = tlv(
+    0x30,
+    Buffer.concat([
+      encodeDer(unsigned(Uint8Array.of(1))),
+      encodeDer(signer.algorithm),
+      issuer.subject,
+      at,
+      encodeDer(time(Date.now() + 3_600_000)),
+      tlv(0x30, Buffer.concat(entries)),
+      encodeDer(explicit(0, sequence(authorityKeyIdentifier(issuer.keyIdentifier)))),
+    ]),
+  );
+  return tlv(0x30, Buffer.concat([body, encodeDer(signer.algorithm), encodeDer(bits(signer.sign(body)))]));
+}
+
+function tlv(tag: number, content: Uint8Array): Buffer {
+  const { length } = content;
+  const octets = length < 0x80 ? [] : [length >>> 24, length >>> 16, length >>> 8, length].map((one) => one & 0xff);
+  while (octets[0] === 0) octets.shift();
+  return Buffer.concat([Buffer.of(tag, ...(length < 0x80 ? [length] : [0x80 | octets.length, ...octets])), content]);
+}
+
 /** Serial number of the first certificate. */
 export function serialOf(pem: string): Buffer {
   return Buffer.from(new X509Certificate(pem).serialNumber, "hex");
