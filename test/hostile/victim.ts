@@ -14,7 +14,7 @@ import { engineOf, type EngineName } from "../support/engines.ts";
 import { workerCalls } from "./victim-worker.ts";
 import type { TlsMaterial } from "./victim-worker.ts";
 
-const counts = { streams: 0, abandoned: 0, refusals: [] as string[], opened: 0, bytes: 0 };
+const counts = { ticks: 0, streams: 0, abandoned: 0, refusals: [] as string[], opened: 0, bytes: 0 };
 const held: IncomingStream[] = [];
 let clock: Clock = systemClock;
 let server: HboneServer | undefined;
@@ -38,7 +38,10 @@ const engineCalls = {
     server = hbone;
     const listener = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => hbone.accept(socket));
     await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
-    setInterval(() => hbone.tick(clock.nowMs()), 1_000).unref();
+    setInterval(() => {
+      hbone.tick(clock.nowMs());
+      counts.ticks += 1;
+    }, 1_000).unref();
     return (listener.address() as AddressInfo).port;
   },
 

@@ -2,6 +2,7 @@
  * The HTTP/2 machine on a TLS socket: what is received goes in, what comes out is gathered and written together at the end of the
  * loop's turn, and a peer that has fallen silent is found. The same for both ends of a tunnel.
  */
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import { messageOf } from "../../../core/base/errors.ts";
@@ -16,6 +17,7 @@ import type { HeldMemory } from "../held-memory.ts";
 import { handshakeError } from "../tls.ts";
 import { TunnelError, tunnelLimits } from "../tunnel.ts";
 import type { OwnStream, StreamHost } from "./own-stream.ts";
+import { TlsOverhead } from "./tls-overhead.ts";
 
 /** Which end of the tunnel this is. */
 export interface TunnelSide {
@@ -33,6 +35,9 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   /** Monotonic milliseconds. */
   readonly bornMs: number;
   readonly #tls: TLSSocket;
+  /** Beneath TLS. */
+  readonly #socket: Socket;
+  readonly #overhead: TlsOverhead;
   readonly #clock: Clock;
   readonly #side: TunnelSide;
   readonly #memory: HeldMemory;
@@ -49,13 +54,15 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   #problem: TunnelError | undefined;
   #phase: "open" | "ending" | "gone" = "open";
 
-  constructor(tls: TLSSocket, options: ConnectionOptions, { clock, memory }: TunnelModules, side: TunnelSide) {
+  constructor(tls: TLSSocket, options: ConnectionOptions, { socket, clock, memory }: TunnelModules, side: TunnelSide) {
     this.#tls = tls;
+    this.#socket = socket;
     this.#clock = clock;
     this.#memory = memory;
     this.#window = options.settings.initialWindowSize;
     this.#side = side;
     this.bornMs = clock.nowMs();
+    this.#overhead = new TlsOverhead(socket.bytesRead, this.bornMs);
     this.#life = { kind: "quiet", sinceMs: this.bornMs };
     this.connection = new H2Connection(options, this);
     tls.on("data", (chunk: Uint8Array) => this.#receive(chunk));
@@ -110,6 +117,10 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   /** Called about once a second. */
   tick(nowMs: number): void {
     if (this.#phase !== "open") return;
+    if (this.#overhead.isOverdrawn(this.#socket.bytesRead, nowMs)) {
+      // Not by breaking off: TLS would go on with what brings no data.
+      return this.destroy(new TunnelError({ code: "tunnel.abuse", account: "tls-overhead" }));
+    }
     if (this.#isShrunk && !this.#memory.isShort) {
       this.#isShrunk = false;
       this.connection.resizeWindows(this.#window);
@@ -181,6 +192,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   #receive(chunk: Uint8Array): void {
     if (this.#phase !== "open") return;
     const nowMs = this.#clock.nowMs();
+    this.#overhead.carried(chunk.length);
     // Whatever comes, somebody is there.
     if (this.#life.kind === "awaiting") this.#life = { kind: "quiet", sinceMs: nowMs };
     const failed = this.connection.receive(chunk, nowMs);
