@@ -162,7 +162,7 @@ onEngines(
     const first = await scene.attacker();
     await first.open(1, scene.authority);
     const session = first.tls.getSession();
-  assert.ok(session, "there is something to bring back");
+    assert.ok(session, "there is something to bring back");
     first.destroy();
     const { cert: _cert, key: _key, ...anonymous } = secureOptions(alice);
     const tls = { ...anonymous, cert: undefined, key: undefined, session };
