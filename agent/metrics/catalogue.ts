@@ -247,6 +247,24 @@ export const metrics = {
     labels: ["identity"],
     stability: "ours",
   },
+  ambientd_crl_revoked_certificates: {
+    type: "gauge",
+    help: "Certificates that the lists in force name; only with CRL_PATH.",
+    labels: [],
+    stability: "ours",
+  },
+  ambientd_crl_problem: {
+    type: "gauge",
+    help: "1 where the file of CRL_PATH is missing, unreadable, malformed or forged, and the last good lists are in force instead; or out-of-date, and in force all the same. Alarm on any.",
+    labels: ["problem"],
+    stability: "ours",
+  },
+  ambientd_crl_next_update_timestamp_seconds: {
+    type: "gauge",
+    help: "When the first of the lists in force should have been replaced, in seconds since 1970.",
+    labels: [],
+    stability: "ours",
+  },
   ambientd_ready: {
     type: "gauge",
     help: "1 where the gate of readiness is open.",
@@ -272,24 +290,6 @@ export const metrics = {
     stability: "ours",
   },
   ambientd_metrics_series: {
-  ambientd_crl_revoked_certificates: {
-    type: "gauge",
-    help: "Certificates that the lists in force name; only with CRL_PATH.",
-    labels: [],
-    stability: "ours",
-  },
-  ambientd_crl_problem: {
-    type: "gauge",
-    help: "1 where the file of CRL_PATH is missing, unreadable, malformed or forged, and the last good lists are in force instead; or out-of-date, and in force all the same. Alarm on any.",
-    labels: ["problem"],
-    stability: "ours",
-  },
-  ambientd_crl_next_update_timestamp_seconds: {
-    type: "gauge",
-    help: "When the first of the lists in force should have been replaced, in seconds since 1970.",
-    labels: [],
-    stability: "ours",
-  },
     type: "gauge",
     help: "Series of traffic that are kept.",
     labels: [],

@@ -32,9 +32,9 @@ export interface WorkerContext {
   readonly policyLog: Log;
   readonly mesh: WorkerMesh;
   readonly certificates: WorkerCertificates;
-  readonly registry: ConnectionRegistry;
   /** undefined: nobody says what is revoked. */
   readonly revocations: Revocations | undefined;
+  readonly registry: ConnectionRegistry;
   /** Asked with every connection that is accepted. */
   readonly gate: AcceptGate;
   /** What is held for streams whose readers have stalled. */
@@ -85,12 +85,12 @@ export interface WorkerSettings {
   /** Who speaks HTTP/2; default: our own engine. */
   readonly engine?: EngineName;
   readonly limits?: TunnelLimits;
-  /** Whether an application behind a PROXY tunnel is connected to on loopback. */
-  readonly localhostApplicationTunnel: boolean;
   /** Default: agent/tunnel/tls-policy.ts. */
   readonly tls?: TlsPolicy;
   /** Whether lists of revoked certificates are going to be said. */
   readonly revocation?: boolean;
+  /** Whether an application behind a PROXY tunnel is connected to on loopback. */
+  readonly localhostApplicationTunnel: boolean;
   /** Whether who has a waypoint is reached through it only. */
   readonly requireWaypoint: boolean;
   /** Whether verdicts of policies are logged at info; else at debug. */

@@ -82,6 +82,7 @@ export class TunnelDialer {
         socket: this.#context.connect({ netns: this.#pod.netns, remote: way.tunnel }),
         context,
         accepted: way.identities,
+        trust: { roots: tls.roots, revocations: this.#context.revocations },
         clock,
         engine: settings.engine,
         limits: settings.limits,
@@ -132,7 +133,6 @@ export function openIn(
   });
 }
 
-        trust: { roots: tls.roots, revocations: this.#context.revocations },
 /** Certainly not looked at by the peer, or lost with a tunnel that had served before: then what was made with or before it is no better. */
 function worthAnotherTunnel({ type }: TunnelError, lease: Lease): number | undefined {
   switch (type.code) {

@@ -72,12 +72,12 @@ export class DataPlaneWorker {
     const certificates = new WorkerCertificates({
       clock,
       onWanted: (identity) => send({ kind: "certificate-wanted", identity }),
+      policy: settings.tls,
     });
     certificates.onChange((certificate) => {
       for (const pod of [...this.#pods.values(), ...this.#leaving]) pod.offer(certificate);
     });
     this.#metrics = new WorkerMetrics({ clock, worker: index, send, look: (counters) => this.#look(counters) });
-      policy: settings.tls,
     const { vitalSigns } = start;
     this.#signs = vitalSigns === undefined ? undefined : new VitalSigns(vitalSigns);
     const gate = new AcceptGate({
@@ -109,12 +109,12 @@ export class DataPlaneWorker {
       policyLog: modules.policyLog ?? log,
       mesh,
       certificates,
+      revocations: settings.revocation === true ? new Revocations() : undefined,
       registry,
       resets: new ResetWatch(),
       handshakes: { outbound: 0, inbound: 0 },
       counters: this.#metrics.counters,
       host: {
-      revocations: settings.revocation === true ? new Revocations() : undefined,
         nowMs: () => clock.nowMs(),
         opened: (connection) => {
           this.#metrics.opened(connection);
@@ -168,14 +168,14 @@ export class DataPlaneWorker {
         return this.#context.certificates.drop(message.uri, message.detail);
       case "certificate-failed":
         return this.#context.certificates.fail(message.uri, message.detail);
+      case "revocations":
+        return this.#revoke(message.lists);
       case "serve":
         return this.#serve(message.pod);
       case "leave":
         return this.#leave(message.uid, message.lingerMs);
       case "hurry":
         for (const pod of this.#leaving) if (pod.uid === message.uid) pod.hurry();
-      case "revocations":
-        return this.#revoke(message.lists);
         return;
       case "pod-dead":
         for (const pod of this.#leaving) if (pod.uid === message.uid) pod.end("POD_REMOVED");
@@ -284,18 +284,18 @@ export class DataPlaneWorker {
     for (const pods of [this.#pods.values(), this.#leaving]) for (const pod of pods) pod[act]();
   }
 
-  #serve(delivery: PodDelivery): void {
-    const { uid } = delivery;
-    if (this.#phase === "draining" || this.#pods.has(uid)) {
-      for (const descriptor of Object.values(delivery.descriptors) as number[]) closeDescriptor(descriptor);
-      return this.#modules.send({ kind: "pod-failed", uid, detail: "already served, or the agent is shutting down" });
-    }
   #revoke(lists: readonly RevokedSerials[]): void {
     const tunnels = this.#context.revocations?.use(lists) ?? 0;
     if (tunnels > 0)
       this.#modules.log.warn({ tunnels }, "tunnels were cut: their other ends' certificates are revoked");
   }
 
+  #serve(delivery: PodDelivery): void {
+    const { uid } = delivery;
+    if (this.#phase === "draining" || this.#pods.has(uid)) {
+      for (const descriptor of Object.values(delivery.descriptors) as number[]) closeDescriptor(descriptor);
+      return this.#modules.send({ kind: "pod-failed", uid, detail: "already served, or the agent is shutting down" });
+    }
     const pod: ServedPod = new ServedPod(this.#context, delivery, () => this.#gone(pod));
     this.#pods.set(uid, pod);
     pod.listening.then(
