@@ -9,6 +9,8 @@ export interface Failure {
   readonly details: CloseDetails;
   /** Nobody has looked at the request, and in a moment the same place may have somebody who does: its agent is being restarted. */
   readonly again?: boolean;
+  /** Behind the gateway to another network, which was reached: it may choose somebody else the next time. */
+  readonly beyondGateway?: boolean;
 }
 
 /** Why an application, or a plain destination, could not be connected to. */
@@ -62,6 +64,8 @@ function tunnelReason(type: TunnelError["type"]): Failure {
       return say("PEER_CERT_UNTRUSTED", type.detail);
     case "tunnel.certificate-unfit":
       return say("PEER_CERT_UNFIT", type.detail);
+    case "tunnel.certificate-revoked":
+      return say("PEER_CERT_REVOKED", `serial ${type.serial}`);
     case "tunnel.bad-identity":
       return say("BAD_IDENTITY", type.detail);
     case "tunnel.san-mismatch":
@@ -93,6 +97,7 @@ function tunnelReason(type: TunnelError["type"]): Failure {
     case "tunnel.stream-reset":
       return say("PEER_RESET", `h2 error ${type.h2}, before the answer`);
     case "tunnel.refused":
+      if (type.gone === true) return say("WORKLOAD_GONE");
       return say(statusReasons[type.status] ?? "BAD_CONNECT_REPLY", `status ${type.status}`);
     case "tunnel.bad-answer":
       return say("BAD_CONNECT_REPLY", type.detail);
