@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it, type TestContext } from "node:test";
 import { Unavailable, type Cluster } from "./cluster.ts";
-import { captured } from "./mesh/capture.ts";
+import { captured, podsOf, type Pod } from "./mesh/capture.ts";
 import {
   ambient,
   install,
@@ -18,6 +18,7 @@ import {
 } from "./mesh/install.ts";
 import { watchLink, type LinkWatch } from "./mesh/link.ts";
 import { Load, sentence, type LoadReport } from "./mesh/load.ts";
+import { OpenConnection } from "./mesh/open-connection.ts";
 import { leader, killContainer, rolledOut } from "./mesh/parts-of-ours.ts";
 import { apply, client, ready, server } from "./mesh/workloads.ts";
 import { until } from "../support/until.ts";
@@ -47,11 +48,11 @@ describe("under load from one node to a Service with a pod on each of two", { sk
     await remove(mesh, "load");
   });
 
-  /** Runs `act` under load. `act` ends when what it did can be seen to be over. */
-  async function during(t: TestContext, act: () => Promise<void>): Promise<LoadReport> {
+  /** Runs `act` under load, and beside `count` held connections. `act` ends when what it did can be seen to be over. */
+  async function during(t: TestContext, act: () => Promise<void>, count = 20): Promise<LoadReport> {
     const load = await Load.start(mesh, {
       ...{ namespace: "load", pod: "caller", url: `http://${address}/`, rate: 360 },
-      held: { count: 20, address: `${address}:9000` },
+      ...(count > 0 && { held: { count, address: `${address}:9000` } }),
     });
     const begun = performance.now();
     try {
@@ -75,6 +76,52 @@ describe("under load from one node to a Service with a pod on each of two", { sk
     return report;
   }
   const reports: LoadReport[] = [];
+
+  /**
+   * Runs `act` while 20 connections are chatty, 20 are silent and new ones come. When it is over all 40 must be open still; then they are
+   * closed, and the agents that were there before must go, while new connections still come.
+   */
+  async function heldThrough(t: TestContext, act: () => Promise<void>): Promise<void> {
+    const old = (await agents()).map(nameOf);
+    const echo = { address, port: 9000 };
+    const silent = await Promise.all(
+      Array.from({ length: 20 }, () => OpenConnection.open(mesh, "load", "caller", echo)),
+    );
+    const begun = performance.now();
+    const { new: fresh } = await during(
+      t,
+      async () => {
+        const chatty = await Load.start(mesh, {
+          ...{ namespace: "load", pod: "caller", held: { count: 20, address: `${address}:9000` } },
+        });
+        try {
+          await act();
+          await Promise.all(silent.map((connection) => connection.lives()));
+        } finally {
+          silent.forEach((connection) => connection.close());
+          const { held } = await chatty.stop();
+          t.diagnostic(
+            `${held.cut} of ${held.opened} held through it were cut, ${Math.round(performance.now() - begun)} ms`,
+          );
+          assert.deepEqual([held.opened, held.cut], [20, 0]);
+        }
+        await until("the agents of before are gone", 60_000, async () =>
+          (await agents()).every((pod) => !old.includes(nameOf(pod))),
+        );
+        await mesh.mustKubectl(["rollout", "status", "daemonset/ambientd-agent", "-n", systemNamespace]);
+      },
+      0,
+    );
+    assert.equal(fresh.failed, 0);
+  }
+
+  const agents = async (): Promise<Pod[]> => {
+    const pods = await podsOf(mesh, systemNamespace, "-l", "app.kubernetes.io/component in (agent, agent-relieved)");
+    return pods.sort((one, other) => nameOf(one).localeCompare(nameOf(other)));
+  };
+  const nameOf = ({ metadata }: Pod): string => metadata.name;
+  const componentOf = ({ metadata }: Pod): string | undefined => metadata.labels?.["app.kubernetes.io/component"];
+  const isEnding = ({ metadata }: Pod): boolean => metadata.deletionTimestamp !== undefined;
 
   it("loses nothing while nothing happens", async (t) => {
     const { new: fresh, held } = await during(t, async () => undefined);
@@ -105,20 +152,28 @@ describe("under load from one node to a Service with a pod on each of two", { sk
     }
   });
 
-  it("survives an agent pod deleted", async (t) => {
-    const { new: fresh } = await during(t, async () => {
-      const selector = "app.kubernetes.io/component=agent";
-      const pods = ["pod", "-n", systemNamespace, "-l", selector, "--field-selector", "spec.nodeName=node2"];
-      await mesh.mustKubectl(["delete", ...pods, "--wait"]);
-      await mesh.mustKubectl(["rollout", "status", "daemonset/ambientd-agent", "-n", systemNamespace]);
+  it("F-225 upgrades with another image without cutting what is open: old agents live as long as that", async (t) => {
+    const old = await agents();
+    const tag = await loadAgain(mesh, (await installedTag(mesh))!);
+    await heldThrough(t, async () => {
+      await install(mesh, tag);
+      assert.deepEqual((await agents()).filter(isEnding).map(nameOf), old.map(nameOf));
     });
-    assert.equal(fresh.failed, 0);
   });
 
-  it("survives helm upgrade with another image", async (t) => {
-    const tag = await loadAgain(mesh, (await installedTag(mesh))!);
-    const { new: fresh } = await during(t, () => install(mesh, tag));
-    assert.equal(fresh.failed, 0);
+  it("F-225 loses and cuts nothing with both agents' pods deleted: others come at once, and the old ones stay for what is open", async (t) => {
+    const old = (await agents()).map(nameOf);
+    await heldThrough(t, async () => {
+      await mesh.mustKubectl(["delete", "pod", "-n", systemNamespace, ...old, "--wait=false"]);
+      await until("others serve beside them", 60_000, async () => {
+        const others = (await agents()).filter((pod) => !old.includes(nameOf(pod)));
+        return others.length === 2 && others.every(({ status }) => status.containerStatuses?.[0]?.ready);
+      });
+      await until("no DaemonSet waits for them", 30_000, async () => {
+        const pods = await agents();
+        return pods.every((pod) => componentOf(pod) === (old.includes(nameOf(pod)) ? "agent-relieved" : "agent"));
+      });
+    });
   });
 
   it("survives the node daemons killed -9", async (t) => {

@@ -7,6 +7,7 @@ export interface Pod {
     readonly name: string;
     readonly namespace: string;
     readonly uid: string;
+    readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
     readonly deletionTimestamp?: string;
   };

@@ -28,8 +28,7 @@ export async function meshedCluster(): Promise<Cluster | Unavailable> {
 export async function install(cluster: Cluster, tag: string, values: readonly string[] = []): Promise<void> {
   const { code, stderr } = await cluster.helm([
     ...["upgrade", "--install", release, chart, "--namespace", systemNamespace, "--create-namespace"],
-    // Agents that are told to end wait for held connections; tests hold some.
-    ...["--set", `image.tag=${tag}`, "--set", "agent.terminationGracePeriodSeconds=8"],
+    ...["--set", `image.tag=${tag}`],
     ...values.flatMap((value) => ["--set", value]),
     ...["--wait", "--timeout", "180s"],
   ]);

@@ -24,10 +24,10 @@ export interface LoadReport {
 export interface LoadOptions {
   readonly namespace: string;
   readonly pod: string;
-  /** Asked anew each time. */
-  readonly url: string;
+  /** Asked anew each time; undefined: nothing is. */
+  readonly url?: string;
   /** New connections a second. */
-  readonly rate: number;
+  readonly rate?: number;
   /** Connections kept open all the time, to this HOST:PORT. */
   readonly held?: { readonly count: number; readonly address: string };
 }
@@ -48,7 +48,7 @@ export class Load {
 
   /** Settles when the first request was answered and every held connection stands. */
   static async start(cluster: Cluster, options: LoadOptions): Promise<Load> {
-    const { namespace, pod, url, rate, held } = options;
+    const { namespace, pod, url = "", rate = 360, held } = options;
     const holding = held === undefined ? [] : ["-held", String(held.count), "-hold", held.address];
     const argv = await cluster.inPodNetwork(namespace, pod, [
       ...[cluster.parts.app, "load", "-rate", String(rate), "-url", url, ...holding],
