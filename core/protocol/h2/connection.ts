@@ -73,7 +73,7 @@ export class H2Connection {
       told.unshift([settingIds.ENABLE_PUSH, 0]);
     }
     this.#owner.write(settingsFrame(told));
-    this.#incoming.settingsDue.push(() => {});
+    this.#incoming.settingsDue.push(() => this.#credit.acknowledged(this.#streams));
     this.#credit.start();
   }
 
@@ -110,7 +110,7 @@ export class H2Connection {
     return this.#credit.held;
   }
 
-  /** Client: a request. undefined when all stream ids have been used, or the connection is over. */
+  /** Client: a request. undefined when all stream ids have been used, the peer takes no more, or the connection is over. */
   open(fields: readonly HeaderField[], listener: StreamListener, endStream = false): H2Stream | undefined {
     const id = this.#isOver ? undefined : this.#streams.nextId();
     if (id === undefined) return undefined;
@@ -152,14 +152,17 @@ export class H2Connection {
     this.#credit.giveBack(stream, octets, true);
   }
 
-  /** Gives streams another window: a larger one holds at once, a smaller one when the peer says that it has heard. */
-  resizeWindows(octets: number): void {
-    if (this.#isOver) return;
+  /**
+   * Gives streams another window: a larger one holds at once, a smaller one when the peer says that it has heard.
+   * @returns false if it cannot be told now: the connection is over, or the peer leaves our SETTINGS unanswered.
+   */
+  resizeWindows(octets: number): boolean {
+    const { settingsDue } = this.#incoming;
+    if (this.#isOver || settingsDue.length >= mostSettingsDue) return false;
     this.#owner.write(settingsFrame([[settingIds.INITIAL_WINDOW_SIZE, octets]]));
-    const resize = (): void => this.#credit.resize(octets, this.#streams);
-    const grows = octets > this.#credit.streamWindow;
-    if (grows) resize();
-    this.#incoming.settingsDue.push(grows ? () => {} : resize);
+    this.#credit.tell(octets, this.#streams);
+    settingsDue.push(() => this.#credit.acknowledged(this.#streams));
+    return true;
   }
 
   /** The transport has room again. */
@@ -212,3 +215,6 @@ export class H2Connection {
     return octets;
   }
 }
+
+/** SETTINGS of ours that may be on their way at once. */
+const mostSettingsDue = 8;

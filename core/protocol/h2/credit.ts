@@ -10,16 +10,21 @@ import type { H2Stream } from "./stream.ts";
 
 export class Credit {
   readonly #transport: Transport;
+  /** The widest of those that the peer may be acting on: the one that it acknowledged last, and those that it was told since. */
   #streamWindow: number;
+  #acknowledged = defaultWindow;
+  readonly #told: number[];
   readonly #connectionWindow: number;
   /** Octets that may come in all streams together. */
   #left = defaultWindow;
   #owed = 0;
   #held = 0;
 
+  /** @param streamWindow that our first SETTINGS tell. */
   constructor(transport: Transport, streamWindow: number, connectionWindow: number) {
     this.#transport = transport;
-    this.#streamWindow = streamWindow;
+    this.#told = [streamWindow];
+    this.#streamWindow = Math.max(streamWindow, this.#acknowledged);
     this.#connectionWindow = connectionWindow;
   }
 
@@ -28,11 +33,27 @@ export class Credit {
     return this.#streamWindow;
   }
 
-  /** The window of every stream is another from now on, also of those that are open (RFC 9113 6.9.2); it may be overdrawn. */
-  resize(streamWindow: number, streams: Iterable<H2Stream>): void {
-    const change = streamWindow - this.#streamWindow;
-    this.#streamWindow = streamWindow;
-    for (const stream of streams) stream.receiveWindow += change;
+  /** The peer is told another window for every stream, also for those that are open (RFC 9113 6.9.2). */
+  tell(streamWindow: number, streams: Iterable<H2Stream>): void {
+    this.#told.push(streamWindow);
+    this.#resize(streams);
+  }
+
+  /** It has acknowledged the oldest that it was told. A window that has become smaller may be overdrawn by then. */
+  acknowledged(streams: Iterable<H2Stream>): void {
+    this.#acknowledged = this.#told.shift() ?? this.#acknowledged;
+    this.#resize(streams);
+  }
+
+  #resize(streams: Iterable<H2Stream>): void {
+    const change = Math.max(this.#acknowledged, ...this.#told) - this.#streamWindow;
+    if (change === 0) return;
+    this.#streamWindow += change;
+    for (const stream of streams) {
+      stream.receiveWindow += change;
+      // What is owed may be more than all of a smaller window by now: its peer would wait for it, and we for its peer.
+      this.#repay(stream);
+    }
   }
 
   /** Octets of all streams that have come and are not consumed. */
@@ -74,7 +95,12 @@ export class Credit {
   giveBack(stream: H2Stream, octets: number, wereHeld: boolean): void {
     if (wereHeld) this.#held -= octets;
     stream.owed += octets;
-    if (stream.owed < this.#streamWindow / 2 || !stream.mayReceive) return;
+    this.#repay(stream);
+  }
+
+  /** Not octet by octet: when it is worth a frame. */
+  #repay(stream: H2Stream): void {
+    if (stream.owed === 0 || stream.owed < this.#streamWindow / 2 || !stream.mayReceive) return;
     this.#transport.write(windowUpdateFrame(stream.id, stream.owed));
     stream.receiveWindow += stream.owed;
     stream.owed = 0;

@@ -304,20 +304,30 @@ export class Incoming implements FrameSink {
   #onReset(streamId: number, errorCode: number): H2Error | undefined {
     const { streams, life } = this.#parts;
     const stream = streams.get(streamId);
-    if (stream === undefined) {
-      return streams.absent(streamId) === "idle"
-        ? protocolError("RST_STREAM on an idle stream")
-        : life.spend("empty-frames");
-    }
+    if (stream === undefined) return this.#onLateReset(streamId);
     const isAbandoned = this.#isServer && !stream.isAnswered;
     life.cut(stream, { by: "peer", errorCode });
     return isAbandoned ? life.spend("abandoned-streams") : undefined;
+  }
+
+  #onLateReset(streamId: number): H2Error | undefined {
+    const { streams, life } = this.#parts;
+    switch (streams.absent(streamId)) {
+      case "idle":
+        return protocolError("RST_STREAM on an idle stream");
+      case "reset-by-us":
+        // It has crossed ours, as it will wherever both ends are done with a stream at once: once for each of ours.
+        return void streams.forgetReset(streamId);
+      case "closed":
+        return life.spend("empty-frames");
+    }
   }
 
   #onGoaway(lastStreamId: number, errorCode: number): H2Error | undefined {
     const { owner, streams, life } = this.#parts;
     const failed = life.spend("goaways");
     if (failed !== undefined) return failed;
+    if (!this.#isServer) streams.limitOurs(lastStreamId);
     owner.leaving(lastStreamId, errorCode);
     if (this.#isServer) return undefined;
     for (const stream of streams.above(lastStreamId)) life.cut(stream, { by: "goaway" });

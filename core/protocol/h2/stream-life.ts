@@ -66,19 +66,13 @@ export class StreamLife {
 
   /** Ends before its time, and the listener hears why. */
   cut(stream: H2Stream, end: StreamEnd): void {
-    if (this.#streams.get(stream.id) !== stream) return;
-    stream.state = "closed";
+    if (!this.#leave(stream)) return;
     stream.listener.cut(stream, end);
-    this.close(stream);
+    this.#tellClosed(stream);
   }
 
   close(stream: H2Stream): void {
-    stream.state = "closed";
-    this.#send.forget(stream);
-    if (!this.#streams.remove(stream)) return;
-    const { listener } = stream;
-    stream.listener = noListener;
-    listener.closed(stream);
+    if (this.#leave(stream)) this.#tellClosed(stream);
   }
 
   /** RST_STREAM; what the peer still sends in it is ignored. */
@@ -112,6 +106,19 @@ export class StreamLife {
   /** @returns the end of the connection, if the peer has overdrawn the account. */
   spend(account: AbuseAccount): H2Error | undefined {
     return this.#budget.spend(account, this.nowMs) ? undefined : new H2Error({ code: "h2.abuse", account });
+  }
+
+  /** Before anybody is told: what listeners do meanwhile must not find it again. @returns false if it has left before. */
+  #leave(stream: H2Stream): boolean {
+    stream.state = "closed";
+    this.#send.forget(stream);
+    return this.#streams.remove(stream);
+  }
+
+  #tellClosed(stream: H2Stream): void {
+    const { listener } = stream;
+    stream.listener = noListener;
+    listener.closed(stream);
   }
 
   #writeReset(streamId: number, errorCode: number): void {

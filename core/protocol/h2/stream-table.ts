@@ -1,4 +1,5 @@
 /** The streams of a connection: those that are open, and what the ids of the others mean (RFC 9113 5.1.1). */
+import { largest31 } from "./frame.ts";
 import type { H2Stream } from "./stream.ts";
 
 /** What a frame's stream id can stand for, when it is none of the open streams. */
@@ -11,12 +12,16 @@ export type AbsentStream =
 
 export class StreamTable {
   readonly #open = new Map<number, H2Stream>();
-  /** In order of their resets; the oldest is forgotten first. */
   readonly #resetByUs = new Set<number>();
+  /** The same in order of their resets, as a ring: the oldest is forgotten first. */
+  readonly #resets: number[] = [];
+  #oldestReset = 0;
   readonly #isServer: boolean;
   /** Highest id that the peer has opened, 0 if none. */
   lastOfPeer = 0;
   #nextOfOurs = 1;
+  /** Highest id of ours that the peer will look at: its GOAWAYs lower it (RFC 9113 6.8). */
+  #lastOfOurs = largest31;
 
   constructor(role: "client" | "server") {
     this.#isServer = role === "server";
@@ -41,9 +46,14 @@ export class StreamTable {
     return id <= this.lastOfPeer ? "closed" : "idle";
   }
 
-  /** An id for a stream of ours; undefined once there are no more. */
+  /** The peer's GOAWAY: it will look at none of ours above that. */
+  limitOurs(lastStreamId: number): void {
+    this.#lastOfOurs = Math.min(this.#lastOfOurs, lastStreamId);
+  }
+
+  /** An id for a stream of ours; undefined once there are no more, or the peer takes none. */
   nextId(): number | undefined {
-    if (this.#nextOfOurs > 0x7fff_ffff) return undefined;
+    if (this.#nextOfOurs > this.#lastOfOurs) return undefined;
     const id = this.#nextOfOurs;
     this.#nextOfOurs += 2;
     return id;
@@ -59,11 +69,15 @@ export class StreamTable {
 
   rememberReset(id: number): void {
     this.#resetByUs.add(id);
-    if (this.#resetByUs.size <= mostRemembered) return;
-    for (const oldest of this.#resetByUs) {
-      this.#resetByUs.delete(oldest);
-      return;
-    }
+    const forgotten = this.#resets[this.#oldestReset];
+    if (forgotten !== undefined) this.#resetByUs.delete(forgotten);
+    this.#resets[this.#oldestReset] = id;
+    this.#oldestReset = (this.#oldestReset + 1) % mostRemembered;
+  }
+
+  /** The peer has reset it, too: nothing of it is under way any more. */
+  forgetReset(id: number): void {
+    this.#resetByUs.delete(id);
   }
 
   /** Those above an id: a GOAWAY tells of them. */
@@ -72,5 +86,5 @@ export class StreamTable {
   }
 }
 
-/** As many as may be open at once, with some to spare. */
-const mostRemembered = 512;
+/** As many as can well come and go within a round trip: what the peer had sent in one that is forgotten is held against it. */
+const mostRemembered = 2_048;
