@@ -26,6 +26,8 @@ export interface ConnectionFacts {
   service?: MeshService | undefined;
   destinationWorkload?: MeshWorkload | undefined;
   destinationIdentity?: string | undefined;
+  /** What the destination says of itself, where a gateway has chosen it: for telemetry alone, in place of what control says. */
+  destinationBaggage?: Baggage | undefined;
   /** Attempts after the first; and why the one before the last failed. */
   retries?: number | undefined;
   retryReason?: CloseCode | undefined;
@@ -86,10 +88,10 @@ function endFields(facts: ConnectionFacts): Record<string, string | undefined> {
     "dst.addr": textOf(facts.destination),
     "dst.hbone_addr": facts.authority,
     "dst.service": facts.service?.hostname,
-    "dst.workload": facts.destinationWorkload?.name,
-    "dst.namespace": facts.destinationWorkload?.namespace,
+    "dst.workload": facts.destinationBaggage?.workload?.name ?? facts.destinationWorkload?.name,
+    "dst.namespace": facts.destinationBaggage?.namespace ?? facts.destinationWorkload?.namespace,
     "dst.identity": facts.destinationIdentity,
-    "dst.cluster": facts.destinationWorkload?.clusterId,
+    "dst.cluster": facts.destinationBaggage?.clusterName ?? facts.destinationWorkload?.clusterId,
     "app.local": textOf(facts.appLocal),
   };
 }

@@ -25,7 +25,6 @@ const beforeDestination: ReadonlySet<CloseCode> = new Set<CloseCode>([
   "NO_HEALTHY_WAYPOINT",
   "CROSS_NETWORK_ADDRESS",
   "NO_NETWORK_GATEWAY",
-  "GATEWAY_UNSUPPORTED",
   "FD_LIMIT",
   "POD_CONN_LIMIT",
   "MEM_PRESSURE",

@@ -15,7 +15,9 @@ export function reporterOf(direction: ConnectionFacts["direction"]): Reporter {
 export function trafficLabels(facts: ConnectionFacts, flag: ResponseFlag): readonly string[] {
   const { service } = facts;
   const source = endOf(facts.sourceWorkload, facts.sourceBaggage);
-  const destination = endOf(facts.destinationWorkload, undefined);
+  const { destinationBaggage } = facts;
+  // Control's record is then of the network behind the gateway, not of whom that has chosen.
+  const destination = endOf(destinationBaggage ? undefined : facts.destinationWorkload, destinationBaggage);
   const labels = [
     reporterOf(facts.direction),
     ...workloadLabels(source, facts.sourceIdentity),

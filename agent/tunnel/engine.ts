@@ -1,5 +1,5 @@
 /** Who speaks HTTP/2 in a tunnel: our own machine, or Node's, which stays as reference. Everything above is the same for both. */
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
 import { NodeClient } from "./node-http2/node-client.ts";
@@ -10,13 +10,18 @@ import type { HeldMemory } from "./held-memory.ts";
 import type { ServerSession, ServerSessionHost, TunnelPeer } from "./server-session.ts";
 import type { ClientTunnel, TunnelLimits } from "./tunnel.ts";
 
+/** What is beneath TLS: TCP, or another tunnel's stream. */
+export interface Transport extends Duplex {
+  /** Octets that have come. */
+  readonly bytesRead: number;
+}
+
 /** What both ends of a tunnel are given. */
 export interface TunnelModules {
   readonly clock: Clock;
   readonly limits: TunnelLimits;
   readonly memory: HeldMemory;
-  /** TCP, beneath TLS. */
-  readonly socket: Socket;
+  readonly socket: Transport;
 }
 
 export interface Engine {

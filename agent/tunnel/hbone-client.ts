@@ -1,25 +1,24 @@
 /** The way to a tunnel: TCP and TLS to a peer's 15008, and the proof that it is who it should be. What then speaks HTTP/2 is an engine's. */
-import type { Socket } from "node:net";
 import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import { errnoOf } from "../../core/linux/errno.ts";
-import { engines, type EngineName } from "./engine.ts";
 import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
+import { engines, type EngineName, type Transport } from "./engine.ts";
 import { HeldMemory } from "./held-memory.ts";
 import { forgetLegacyCertificates, presentedBy, revokedError, type ChainTrust } from "./peer-chain.ts";
 import { alpn, checkServer, handshakeError, type ProvenPeer } from "./tls.ts";
 import { TunnelError, tunnelLimits, type ClientTunnel, type TunnelLimits } from "./tunnel.ts";
 
 export interface ClientTunnelOptions {
-  /** A socket that is connecting to the peer's tunnel port. */
-  readonly socket: Socket;
+  /** A socket that is connecting to the peer's tunnel port, or a stream that leads there. */
+  readonly socket: Transport;
   readonly context: SecureContext;
   /** SPIFFE URIs; the peer must prove one of them. */
   readonly accepted: readonly string[];
-  readonly clock: Clock;
   /** For lists of revoked certificates; default: there are none. */
   readonly trust?: ChainTrust;
+  readonly clock: Clock;
   /** For TCP and TLS together. Default 10,000. */
   readonly deadlineMs?: number;
   /** TCP is up, and TLS begins. */
@@ -60,8 +59,12 @@ class Handshake {
       if (this.#phase === "tcp") this.#fail(new TunnelError({ code: "tunnel.connect-failed", errno }));
       else this.#fail(new TunnelError({ code: "tunnel.tls-failed", detail: errno }));
     });
-    socket.once("close", () => this.#fail(new TunnelError({ code: "tunnel.tls-failed", detail: "closed" })));
-    socket.once("connect", () => this.#secure());
+    socket.once("close", () => {
+      // From then on TLS says it, which may have closed what is beneath it before it says why.
+      if (this.#tls === undefined) this.#closed();
+    });
+    if ("connecting" in socket && socket.connecting) socket.once("connect", () => this.#secure());
+    else this.#secure();
   }
 
   #secure(): void {
@@ -83,10 +86,15 @@ class Handshake {
         return undefined;
       },
     });
+    forgetLegacyCertificates(tls);
     this.#tls = tls;
     tls.on("error", (error: Error) => this.#fail(handshakeError(error)));
-    forgetLegacyCertificates(tls);
+    tls.once("close", () => this.#closed());
     tls.once("secureConnect", () => this.#secured(tls));
+  }
+
+  #closed(): void {
+    this.#fail(new TunnelError({ code: "tunnel.tls-failed", detail: "closed" }));
   }
 
   #secured(tls: TLSSocket): void {

@@ -9,6 +9,7 @@ const web = service("default/web", "10.96.0.1", [port(80, 8080)]);
 const refused: Failure = { reason: "CONNECT_REFUSED", details: {} };
 const restarting: Failure = { reason: "TUNNEL_LOST", details: {}, again: true };
 const denied: Failure = { reason: "PEER_DENIED", details: {} };
+const gone: Failure = { reason: "WORKLOAD_GONE", details: {} };
 const nobody: Failure = { reason: "NO_HEALTHY_UPSTREAM", details: {} };
 const none: OutboundDecision = { kind: "refuse", reason: "NO_HEALTHY_UPSTREAM", trace: [] };
 
@@ -39,6 +40,39 @@ test("without another endpoint the failure is the reason, not the lack of one", 
   const without = begin();
   assert.deepEqual(without.next(none, nobody, 0), { kind: "give-up" });
   assert.equal(without.problem, nobody);
+});
+
+test("endpoints that are going are passed over one after the other, and whoever comes in their place is waited for", () => {
+  const attempts = begin();
+  for (const name of ["a", "b", "c", "d"]) {
+    assert.deepEqual(attempts.next(towards(name), gone, 0), { kind: "try", afterMs: 0 });
+  }
+  assert.deepEqual(attempts.next(none, nobody, 0), { kind: "try", afterMs: 10 });
+  assert.equal(attempts.exclude.size, 0);
+  assert.deepEqual(attempts.next(none, nobody, 5_000), { kind: "give-up" });
+  assert.equal(attempts.problem, gone);
+  assert.deepEqual(
+    begin().next(towards("a", "pod"), gone, 0),
+    { kind: "give-up" },
+    "nobody comes in a pod's own place",
+  );
+});
+
+test("another pod of a waypoint is tried", () => {
+  const workload = pod("default/w", "10.0.0.1");
+  const waypoint: OutboundDecision = {
+    kind: "hbone",
+    via: "waypoint",
+    workload,
+    tunnel: { address: "10.0.0.1", port: 15_008 },
+    authority: "10.0.0.9:80",
+    identities: [],
+    target: { address: "10.0.0.9", port: 80 },
+    trace: [],
+  };
+  const attempts = begin();
+  assert.deepEqual(attempts.next(waypoint, refused, 0), { kind: "try", afterMs: 0 });
+  assert.deepEqual([...attempts.exclude], [workload.uid]);
 });
 
 test("a refusal by policy, and an application at a pod's own address that refuses, are final", () => {

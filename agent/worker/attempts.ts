@@ -35,13 +35,15 @@ export class Attempts {
     this.failed += 1;
     const again = problem.again === true;
     if (!again && closeReason(problem.reason).retry !== "before-first-byte") return giveUp;
-    // Only a service has other endpoints: who asked for a pod meant that pod.
-    if (!("service" in decision) || decision.service === undefined) return again ? this.#inAMoment(nowMs) : giveUp;
-    this.exclude.add(decision.workload.uid);
-    this.#mayComeBack ||= again;
-    this.#elsewhere += 1;
-    if (this.#elsewhere <= othersTried) return { kind: "try", afterMs: 0 };
-    return again ? this.#inAMoment(nowMs) : giveUp;
+    if (!hasOthers(decision)) return again ? this.#inAMoment(nowMs) : giveUp;
+    const chosen = chosenHere(decision, problem);
+    if (chosen !== undefined) this.exclude.add(chosen);
+    // Who is going says so at once and costs nothing; and whoever takes its place will be known in a moment.
+    const isGoing = problem.reason === "WORKLOAD_GONE";
+    this.#mayComeBack ||= again || isGoing;
+    if (!isGoing || chosen === undefined) this.#elsewhere += 1;
+    if (this.#elsewhere <= othersTried && this.failed <= mostTried) return { kind: "try", afterMs: 0 };
+    return again || isGoing ? this.#inAMoment(nowMs) : giveUp;
   }
 
   /** Everyone has been tried: if somebody may be back in a moment, from the beginning. */
@@ -57,6 +59,20 @@ export class Attempts {
   }
 }
 
+/** Uid of whom not to choose again; undefined where a gateway has chosen, and will again. */
+function chosenHere(decision: Chosen, { beyondGateway }: Failure): string | undefined {
+  if (decision.kind !== "double-hbone") return decision.workload.uid;
+  return beyondGateway === true ? undefined : decision.gateway.workload.uid;
+}
+
+type Chosen = Extract<OutboundDecision, { readonly workload: unknown }>;
+
+/** Only a service has other endpoints, and a waypoint other pods: who asked for a pod meant that pod. */
+function hasOthers(decision: OutboundDecision): decision is Chosen {
+  if (decision.kind === "hbone" && decision.via === "waypoint") return true;
+  return "service" in decision && decision.service !== undefined;
+}
+
 /**
  * How long one attempt may take: not all there is while another endpoint could be tried instead. A SYN or two may be lost meanwhile.
  * @param leftMs until the deadline of the connection.
@@ -70,6 +86,8 @@ export function attemptWithinMs(decision: OutboundDecision, leftMs: number): num
 
 const giveUp: NextAttempt = { kind: "give-up" };
 const othersTried = 2;
+/** Counting those that are going, too. */
+const mostTried = 16;
 const attemptMs = 3_000;
 /** An agent that is replaced without a listener store is back well within it. */
 const patienceMs = 5_000;

@@ -18,6 +18,7 @@ import type { DnsHost, DnsWorkerSettings } from "../dns/host.ts";
 import type { Revocations } from "../revocation/revocations.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
 import type { MemoryBudget } from "./memory-watch.ts";
+import type { Ejections } from "./ejections.ts";
 import type { WorkerMesh } from "./mesh.ts";
 import type { HostResolver } from "./resolver.ts";
 import type { SourcePorts } from "./source-ports.ts";
@@ -35,6 +36,7 @@ export interface WorkerContext {
   /** undefined: nobody says what is revoked. */
   readonly revocations: Revocations | undefined;
   readonly registry: ConnectionRegistry;
+  readonly ejections: Ejections;
   /** Asked with every connection that is accepted. */
   readonly gate: AcceptGate;
   /** What is held for streams whose readers have stalled. */

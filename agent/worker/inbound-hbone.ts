@@ -8,7 +8,7 @@ import { isLoopback } from "../../core/base/ip.ts";
 import { formatAuthority } from "../../core/protocol/hbone/authority.ts";
 import { HboneError } from "../../core/protocol/hbone/hbone-error.ts";
 import { parseConnect, type ConnectRequest } from "../../core/protocol/hbone/request.ts";
-import { acceptedHeaders, connectStatus } from "../../core/protocol/hbone/response.ts";
+import { acceptedHeaders, connectStatus, goneHeaders } from "../../core/protocol/hbone/response.ts";
 import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import type { Connection } from "../connection/connection.ts";
@@ -54,7 +54,7 @@ export async function handleInboundHbone(
       : (overLimit(context, pod) ?? (await connectInside(context, pod, stream, request, connection)));
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
-  stream.refuse(refusal.status);
+  stream.refuse(refusal.status, refusal.reason === "WORKLOAD_GONE" ? goneHeaders : undefined);
 }
 
 /** @returns why it is refused, or undefined once bytes flow or nobody is interested any more. */
@@ -67,6 +67,8 @@ async function connectInside(
 ): Promise<Refusal | undefined> {
   const { facts } = connection;
   const { peer } = stream;
+  // Its client has not heard yet, and is told; others may wait for control to tell of a pod that begins.
+  if (pod.isWithdrawn) return gone;
   const local = await context.mesh.waitForWorkload(pod.info, context.settings.workloadDeadlineMs);
   const gateway =
     request.network !== undefined && request.network.toLowerCase() !== context.settings.network.toLowerCase();
@@ -111,7 +113,11 @@ async function connectInside(
   const isOwnCall = isLoopback(target.address) || peer.remote.address === target.address;
   const from = pod.mayImpersonate && !isOwnCall ? peer.remote.address : undefined;
   const socket = await connectFrom(context, { netns: pod.netns, remote: target, from });
-  if (isFailure(socket)) return { ...socket, status: closeReason(socket.reason).status ?? connectStatus.unavailable };
+  if (isFailure(socket)) {
+    const { side, status } = closeReason(socket.reason);
+    if (pod.isGoing && side === "peer") return { ...gone, details: socket.details };
+    return { ...socket, status: status ?? connectStatus.unavailable };
+  }
   if (connection.state.phase !== "deciding") {
     // Taken back, or no longer allowed, while the application was being connected to.
     socket.on("error", () => {});
@@ -147,4 +153,5 @@ function malformed({ type }: HboneError): Refusal {
   return { reason, status: closeReasons[reason].status, details: { detail } };
 }
 
+const gone: Refusal = { reason: "WORKLOAD_GONE", status: closeReasons.WORKLOAD_GONE.status, details: {} };
 const goneBefore: Failure = { reason: "CLIENT_RESET", details: { detail: "before the answer" } };

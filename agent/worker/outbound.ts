@@ -6,7 +6,12 @@ import type { Socket } from "node:net";
 import { isLoopback, type Endpoint } from "../../core/base/ip.ts";
 import { printable } from "../../core/base/printable.ts";
 import { isOwnPort } from "../../core/decision/own-ports.ts";
-import { decideOutbound, type HboneRoute, type OutboundDecision } from "../../core/decision/route.ts";
+import {
+  decideOutbound,
+  type DoubleHboneRoute,
+  type HboneRoute,
+  type OutboundDecision,
+} from "../../core/decision/route.ts";
 import type { TraceContext } from "../../core/protocol/hbone/trace-context.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { Connection } from "../connection/connection.ts";
@@ -86,8 +91,10 @@ class Outbound {
       if (problem === undefined) return undefined;
       attempts ??= new Attempts(sinceMs, random);
       const next = attempts.next(decision, problem, clock.nowMs());
+      const isOutOfTime = clock.nowMs() - sinceMs >= settings.connectDeadlineMs;
       // Somebody else may have ended it meanwhile: a policy, or the agent's own end.
-      if (next.kind === "give-up" || this.#connection.state.phase !== "deciding") return attempts.problem;
+      if (next.kind === "give-up" || isOutOfTime || this.#connection.state.phase !== "deciding")
+        return attempts.problem;
       this.#connection.facts.retries = attempts.failed;
       this.#connection.facts.retryReason = attempts.problem?.reason;
       if (next.afterMs > 0) await new Promise<void>((resolve) => void clock.after(next.afterMs, resolve));
@@ -100,9 +107,11 @@ class Outbound {
     exclude?: ReadonlySet<string>,
     resolved = this.#known,
   ): OutboundDecision {
-    const { mesh, random, settings } = this.#context;
+    const { mesh, random, settings, ejections } = this.#context;
     const { network } = settings;
-    return decideOutbound(mesh.state, { source, target, network, random, resolved, ...(exclude && { exclude }) });
+    return ejections.decide(exclude, (without) =>
+      decideOutbound(mesh.state, { source, target, network, random, resolved, ...(without && { exclude: without }) }),
+    );
   }
 
   #decideAgain(source: MeshWorkload, target: Endpoint, exclude?: ReadonlySet<string>): Promise<OutboundDecision> {
@@ -132,7 +141,7 @@ class Outbound {
       case "hbone":
         return this.#connectTunnel(decision, source, withinMs);
       case "double-hbone":
-        return failure("GATEWAY_UNSUPPORTED", decision.gateway.reference);
+        return this.#connectThroughGateway(decision, source, withinMs);
     }
   }
 
@@ -157,10 +166,49 @@ class Outbound {
     facts.service = route.service;
     const dialer = new TunnelDialer(this.#context, this.#pod, facts, this.#trace);
     const opened = await dialer.dial(route, source, withinMs);
-    if (opened instanceof TunnelError) return tunnelFailure(opened);
+    if (opened instanceof TunnelError) {
+      this.#context.ejections.note(route.workload.uid, opened);
+      return tunnelFailure(opened);
+    }
+    this.#context.ejections.restore(route.workload.uid);
     this.#connection.open(this.#client, opened.stream);
     return undefined;
   }
+
+  async #connectThroughGateway(
+    route: DoubleHboneRoute,
+    source: MeshWorkload,
+    withinMs: number,
+  ): Promise<Failure | undefined> {
+    const { ejections } = this.#context;
+    const { facts } = this.#connection;
+    facts.protocol = "hbone";
+    facts.destination = route.tunnel;
+    facts.authority = route.authority;
+    facts.destinationWorkload = route.workload;
+    facts.service = route.service;
+    const gateway = route.gateway.workload.uid;
+    const dialer = new TunnelDialer(this.#context, this.#pod, facts, this.#trace);
+    const opened = await dialer.dialThrough(route, source, withinMs);
+    if ("error" in opened) {
+      const problem = tunnelFailure(opened.error);
+      if (opened.at === "beyond") return { ...problem, ...behind(route, problem), beyondGateway: true };
+      ejections.note(gateway, opened.error);
+      return problem;
+    }
+    ejections.restore(gateway);
+    const { baggage } = opened.response;
+    // Whom the gateway has chosen, only that one can say.
+    if (Object.keys(baggage).length > 0) facts.destinationBaggage = baggage;
+    this.#connection.open(this.#client, opened.stream);
+    return undefined;
+  }
+}
+
+/** A failure that is not the gateway's says so. */
+function behind({ gateway }: DoubleHboneRoute, { details }: Failure): Pick<Failure, "details"> {
+  const { detail } = details;
+  return { details: { ...details, detail: `behind ${gateway.reference}${detail === undefined ? "" : `: ${detail}`}` } };
 }
 
 /** Aimed at the pod itself, by whatever name: from 15001 that can only be a circle. */

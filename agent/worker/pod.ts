@@ -96,6 +96,16 @@ export class ServedPod {
     return this.#connections.total > this.#context.settings.podConnections;
   }
 
+  /** Control knows it no more, or the node has said that it leaves: an application that refuses now has not just begun. */
+  get isGoing(): boolean {
+    return this.#phase !== "serving" || this.isWithdrawn;
+  }
+
+  /** Control knew it and knows it no more. */
+  get isWithdrawn(): boolean {
+    return this.#uri !== undefined && this.#context.mesh.workloadOf(this.info) === undefined;
+  }
+
   /** Accepts no more until `resume`: what comes waits in the kernel. */
   pause(): void {
     this.#listeners.pause();

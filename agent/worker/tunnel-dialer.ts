@@ -1,5 +1,8 @@
-/** Into a tunnel: one CONNECT's stream, in a pooled tunnel that has room or in one that is made now (agent-wire 2.1, 3). */
-import type { HboneRoute } from "../../core/decision/route.ts";
+/**
+ * Into a tunnel: one CONNECT's stream, in a pooled tunnel that has room or in one that is made now (agent-wire 2.1, 3); or, through the gateway
+ * to another network, into a tunnel inside such a stream.
+ */
+import type { DoubleHboneRoute, HboneRoute } from "../../core/decision/route.ts";
 import type { Endpoint } from "../../core/base/ip.ts";
 import { connectHeaders } from "../../core/protocol/hbone/request.ts";
 import type { ConnectResponse } from "../../core/protocol/hbone/response.ts";
@@ -8,6 +11,7 @@ import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import { openClientTunnel } from "../tunnel/hbone-client.ts";
+import { openInnerTunnel } from "../tunnel/inner/inner-tunnel.ts";
 import type { CreateTunnel, Lease, TunnelTarget } from "../tunnel/pool.ts";
 import { TunnelError, type ClientTunnel, type StreamOpener, type TunnelStream } from "../tunnel/tunnel.ts";
 import { baggageOf } from "./baggage.ts";
@@ -19,6 +23,12 @@ import type { ServedPod } from "./pod.ts";
 export interface OpenedStream {
   readonly stream: TunnelStream;
   readonly response: ConnectResponse;
+}
+
+/** Why a tunnel through a gateway came to nothing, and on which side of it. */
+export interface FailedDial {
+  readonly error: TunnelError;
+  readonly at: "gateway" | "beyond";
 }
 
 /** Where to, and as whom. */
@@ -47,14 +57,54 @@ export class TunnelDialer {
 
   /** The route's one stream. Where a pooled tunnel has room its CONNECT is sent in the same turn. */
   async dial(route: HboneRoute, source: MeshWorkload, withinMs: number): Promise<OpenedStream | TunnelError> {
-    const { certificates, clock } = this.#context;
-    const untilMs = clock.nowMs() + withinMs;
-    const identity = this.#pod.identityOf(source);
-    const held = certificates.current(formatIdentity(identity));
-    const certificate = held ?? (await certificates.wait(identity, this.#context.settings.connectDeadlineMs));
+    const untilMs = this.#context.clock.nowMs() + withinMs;
+    const certificate = this.#held(source) ?? (await this.#certificate(source));
     if (certificate instanceof TunnelError) return certificate;
     this.#facts.sourceIdentity = certificate.uri;
     return this.#openStream({ ...route, certificate, untilMs }, this.#headers(route, source));
+  }
+
+  /** The same through a gateway, which sees the outer CONNECT and then bytes. */
+  async dialThrough(
+    route: DoubleHboneRoute,
+    source: MeshWorkload,
+    withinMs: number,
+  ): Promise<OpenedStream | FailedDial> {
+    const untilMs = this.#context.clock.nowMs() + withinMs;
+    const certificate = this.#held(source) ?? (await this.#certificate(source));
+    if (certificate instanceof TunnelError) return { error: certificate, at: "gateway" };
+    this.#facts.sourceIdentity = certificate.uri;
+    const way = { ...route, certificate, untilMs };
+    const outer = await this.#openStream(way, this.#headers(route, source));
+    if (outer instanceof TunnelError) return { error: outer, at: "gateway" };
+    const { settings, clock, revocations, heldMemory } = this.#context;
+    const inner = await openInnerTunnel({
+      carrier: outer.stream,
+      context: certificate.context,
+      accepted: route.innerIdentities,
+      trust: { roots: certificate.tls.roots, revocations },
+      clock,
+      engine: settings.engine,
+      limits: settings.limits,
+      memory: heldMemory,
+      deadlineMs: this.#leftMs(way),
+    });
+    if (inner instanceof TunnelError) return { error: inner, at: "beyond" };
+    this.#facts.destinationIdentity = inner.peerIdentity;
+    inner.reserve();
+    const opening = openIn(inner, this.#headers(route, source, settings.network), this.#leftMs(way));
+    this.#pod.pool.keep(inner);
+    const opened = await opening;
+    return opened instanceof TunnelError ? { error: opened, at: "beyond" } : opened;
+  }
+
+  #held(source: MeshWorkload): WorkerCertificate | undefined {
+    return this.#context.certificates.current(formatIdentity(this.#pod.identityOf(source)));
+  }
+
+  #certificate(source: MeshWorkload): Promise<WorkerCertificate | TunnelError> {
+    const { certificates, settings } = this.#context;
+    return certificates.wait(this.#pod.identityOf(source), settings.connectDeadlineMs);
   }
 
   /** A pooled tunnel may have died unnoticed, or have filled up: what was certainly not looked at gets one more tunnel. */
@@ -110,13 +160,15 @@ export class TunnelDialer {
     return Math.max(1, untilMs - this.#context.clock.nowMs());
   }
 
-  #headers(route: HboneRoute, source: MeshWorkload): Record<string, string> {
+  /** @param network ours, for who is reached through a gateway. */
+  #headers(route: HboneRoute | DoubleHboneRoute, source: MeshWorkload, network?: string): Record<string, string> {
     return connectHeaders({
       authority: route.authority,
       baggage: baggageOf(source),
       client: this.#facts.source,
       ...(route.service && { serviceHostname: route.service.hostname }),
       trace: this.#trace,
+      ...(network !== undefined && { network }),
     });
   }
 }

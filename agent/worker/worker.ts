@@ -25,6 +25,7 @@ import { MemoryWatch } from "./memory-watch.ts";
 import { AcceptGate, type GateReason } from "./accept-gate.ts";
 import { WorkerCertificates } from "./certificates.ts";
 import type { WorkerContext } from "./context.ts";
+import { Ejections } from "./ejections.ts";
 import { WorkerMesh } from "./mesh.ts";
 import { ServedPod } from "./pod.ts";
 import { ReadinessServer } from "./readiness-server.ts";
@@ -67,7 +68,11 @@ export class DataPlaneWorker {
     const { index, settings, readiness } = start;
     this.#index = index;
     this.#modules = modules;
-    const mesh = new WorkerMesh(clock, (change) => registry.judgeAgain(change));
+    const ejections = new Ejections(clock);
+    const mesh = new WorkerMesh(clock, (change) => {
+      ejections.forget(change.workloads);
+      registry.judgeAgain(change);
+    });
     const registry = new ConnectionRegistry(mesh.state, { nowMs: () => clock.nowMs(), later: setImmediate });
     const certificates = new WorkerCertificates({
       clock,
@@ -111,6 +116,7 @@ export class DataPlaneWorker {
       certificates,
       revocations: settings.revocation === true ? new Revocations() : undefined,
       registry,
+      ejections,
       resets: new ResetWatch(),
       handshakes: { outbound: 0, inbound: 0 },
       counters: this.#metrics.counters,

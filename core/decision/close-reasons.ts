@@ -241,14 +241,6 @@ export const closeReasons = {
     sentence: "The service says no SPIFFE identity for its endpoints on another network, so none could be believed.",
     nextStep: "Give the service subjectAltNames with the identities it runs as in the other network.",
   },
-  GATEWAY_UNSUPPORTED: {
-    side: "us",
-    level: "error",
-    flag: "CONNECT",
-    retry: "before-first-byte",
-    sentence: "The endpoint is behind another network's gateway, which this version cannot tunnel through.",
-    nextStep: "Give the service an endpoint on this network.",
-  },
   NO_ORIGINAL_DST: {
     side: "us",
     level: "error",
@@ -603,4 +595,4 @@ export const closeReasons = {
 } as const satisfies Record<string, CloseReason>;
 
 /** Codes that were given once and mean what they meant; never used again for something else. */
-export const retiredCloseCodes: readonly string[] = [];
+export const retiredCloseCodes: readonly string[] = ["GATEWAY_UNSUPPORTED"];

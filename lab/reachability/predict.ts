@@ -11,7 +11,7 @@ import type { Outcome } from "./outcome.ts";
 /** The lab is one network, and it has no name. */
 const network = "";
 
-/** @returns undefined where the mesh does not know the client. */
+/** @returns undefined where the mesh does not know the client, or leads to another network. */
 export function predict(
   state: MeshState,
   client: MeshWorkload | undefined,
@@ -28,7 +28,8 @@ export function predict(
     case "passthrough":
       return { kind: "plaintext" };
     case "double-hbone":
-      return captured ? { kind: "refused", reason: "GATEWAY_UNSUPPORTED" } : { kind: "plaintext" };
+      // Who answers beyond the gateway, and whom it lets in, is known in its own network.
+      return captured ? undefined : { kind: "plaintext" };
     case "direct":
     case "hbone": {
       const identity = captured && route.kind === "hbone" ? client : undefined;

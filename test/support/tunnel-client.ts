@@ -9,6 +9,8 @@ export interface Answer {
   /** 0: reset instead of an answer. */
   readonly status: number;
   readonly baggage: string;
+  /** It says that its pod takes no new connections. */
+  readonly isGone: boolean;
   readonly stream: ClientHttp2Stream;
 }
 
@@ -37,9 +39,14 @@ export class TunnelClient {
     stream.on("error", () => {});
     return new Promise((resolve) => {
       stream.once("response", (answer) => {
-        resolve({ status: Number(answer[":status"]), baggage: String(answer["baggage"] ?? ""), stream });
+        resolve({
+          status: Number(answer[":status"]),
+          baggage: String(answer["baggage"] ?? ""),
+          isGone: answer["x-ambientd-gone"] !== undefined,
+          stream,
+        });
       });
-      stream.once("close", () => resolve({ status: 0, baggage: "", stream }));
+      stream.once("close", () => resolve({ status: 0, baggage: "", isGone: false, stream }));
     });
   }
 

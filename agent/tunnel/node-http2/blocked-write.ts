@@ -6,7 +6,7 @@
  * first two: the session takes what comes, or hears that nothing will. The third needs the socket destroyed.
  */
 import type { Http2Session } from "node:http2";
-import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import { tunnelLimits } from "../tunnel.ts";
@@ -14,8 +14,8 @@ import { tunnelLimits } from "../tunnel.ts";
 export interface TunnelSockets {
   readonly session: Pick<Http2Session, "destroyed">;
   readonly tls: TLSSocket;
-  /** TCP, beneath TLS. */
-  readonly socket: Socket;
+  /** Beneath TLS: TCP, or another tunnel's stream, which is asked nothing. */
+  readonly socket: Duplex;
 }
 
 export class BlockedWrite {
@@ -93,8 +93,8 @@ interface Handle {
   readStop(): number;
 }
 
-function handleOf(socket: Socket): Handle | undefined {
-  return (socket as Socket & { readonly _handle?: Handle | null })._handle ?? undefined;
+function handleOf(socket: Duplex): Handle | undefined {
+  return (socket as Duplex & { readonly _handle?: Handle | null })._handle ?? undefined;
 }
 
 function queuedIn(handle: Handle | undefined): number {

@@ -2,7 +2,6 @@
  * The HTTP/2 machine on a TLS socket: what is received goes in, what comes out is gathered and written together at the end of the
  * loop's turn, and a peer that has fallen silent is found. The same for both ends of a tunnel.
  */
-import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import { messageOf } from "../../../core/base/errors.ts";
@@ -12,7 +11,7 @@ import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { H2Error } from "../../../core/protocol/h2/h2-error.ts";
 import type { RequestHead } from "../../../core/protocol/h2/message-head.ts";
 import type { H2Stream } from "../../../core/protocol/h2/stream.ts";
-import type { TunnelModules } from "../engine.ts";
+import type { Transport, TunnelModules } from "../engine.ts";
 import type { HeldMemory } from "../held-memory.ts";
 import { handshakeError } from "../tls.ts";
 import { TunnelError, tunnelLimits } from "../tunnel.ts";
@@ -23,7 +22,7 @@ import { TlsOverhead } from "./tls-overhead.ts";
 export interface TunnelSide {
   request(stream: H2Stream, head: RequestHead, ended: boolean): void;
   settled(): void;
-  /** The peer takes no new streams. */
+  /** No new streams: the peer takes none, or the tunnel is about to go. */
   leaving(): void;
   pong(): void;
   /** Once, last: the transport is gone and every stream has heard it. */
@@ -36,7 +35,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   readonly bornMs: number;
   readonly #tls: TLSSocket;
   /** Beneath TLS. */
-  readonly #socket: Socket;
+  readonly #socket: Transport;
   readonly #overhead: TlsOverhead;
   readonly #clock: Clock;
   readonly #side: TunnelSide;
@@ -53,6 +52,8 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   #life: { readonly kind: "quiet" | "awaiting"; readonly sinceMs: number };
   #problem: TunnelError | undefined;
   #phase: "open" | "ending" | "gone" = "open";
+  /** No end is waited for without end. */
+  #cancelPatience: (() => void) | undefined;
 
   constructor(tls: TLSSocket, options: ConnectionOptions, { socket, clock, memory }: TunnelModules, side: TunnelSide) {
     this.#tls = tls;
@@ -75,7 +76,10 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     });
     tls.on("drain", () => this.connection.resume());
     tls.once("end", () => this.#gone("closed by the peer"));
-    tls.once("close", () => this.#gone("closed by the peer"));
+    tls.once("close", () => {
+      this.#cancelPatience?.();
+      this.#gone("closed by the peer");
+    });
     this.connection.start();
   }
 
@@ -89,14 +93,14 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     return this.#problem;
   }
 
-  /** Ends in order: what was written is sent, then the connection closes. */
+  /** Ends in order: what was written is sent, however slowly it is read, then the connection closes. */
   finish(detail: string): void {
     if (this.#phase !== "open") return;
     this.#phase = "ending";
     this.#problem ??= lostBecause(detail);
     this.#writeGathered();
-    this.#tls.end();
-    this.#clock.after(lastWordsMs, () => this.destroy(detail));
+    this.#awaitSent();
+    this.#tls.end(() => this.#awaitEnd());
   }
 
   /** Ends at once. */
@@ -122,8 +126,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
       return this.destroy(new TunnelError({ code: "tunnel.abuse", account: "tls-overhead" }));
     }
     if (this.#isShrunk && !this.#memory.isShort) {
-      this.#isShrunk = false;
-      this.connection.resizeWindows(this.#window);
+      this.#isShrunk = !this.connection.resizeWindows(this.#window);
     }
     const { kind, sinceMs } = this.#life;
     const elapsedMs = nowMs - sinceMs;
@@ -138,6 +141,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
 
   /** @internal ConnectionOwner. */
   write(bytes: Uint8Array): void {
+    if (this.#phase === "gone") return;
     this.#gathered.push(bytes);
     this.#gatheredOctets += bytes.length;
     if (this.#gatheredOctets >= flushAtOctets) this.#writeGathered();
@@ -177,9 +181,8 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   /** @internal StreamHost. */
   mayHold(octets: number): boolean {
     const may = this.#memory.hold(octets);
-    if (!this.#isShrunk && this.#memory.isShort) {
-      this.#isShrunk = true;
-      this.connection.resizeWindows(shortWindow);
+    if (!this.#isShrunk && this.#memory.isShort && this.#window > shortWindow) {
+      this.#isShrunk = this.connection.resizeWindows(shortWindow);
     }
     return may;
   }
@@ -196,17 +199,45 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     // Whatever comes, somebody is there.
     if (this.#life.kind === "awaiting") this.#life = { kind: "quiet", sinceMs: nowMs };
     const failed = this.connection.receive(chunk, nowMs);
-    if (this.#toFlush.length > 0) for (const stream of this.#toFlush.splice(0)) stream.flush();
-    if (failed !== undefined) this.#breakOff(problemOf(failed));
+    for (const stream of this.#toFlush) stream.flush();
+    this.#toFlush.length = 0;
+    if (failed !== undefined) return this.#breakOff(problemOf(failed));
+    // DATA waits for room, but answers, resets and acknowledgements go out as fast as a peer can ask for them, also one that reads none.
+    if (this.#tls.writableLength + this.#gatheredOctets <= mostUnread) return;
+    this.#breakOff(new TunnelError({ code: "tunnel.abuse", account: "unread-answers" }));
   }
 
   #breakOff(problem: TunnelError): void {
+    if (this.#phase !== "open") return;
+    this.#phase = "ending";
     this.#problem ??= problem;
-    this.finish(problem.message);
+    this.#writeGathered();
+    this.#tls.end();
+    this.#awaitEnd();
+    this.#side.leaving();
     this.connection.lose();
     // Nothing of it is of use any more, and it may be a flood.
     this.#tls.removeAllListeners("data");
     this.#tls.pause();
+  }
+
+  /** As long as some of it is taken, or the peer may have been away for a moment. */
+  #awaitSent(): void {
+    const left = this.#tls.writableLength;
+    this.#patience(tunnelLimits.pongWithinMs, () => {
+      if (this.#tls.writableLength < left) this.#awaitSent();
+      else this.destroy("what was left was not read");
+    });
+  }
+
+  /** All is sent, or nobody cares: the peer's end is not waited for. */
+  #awaitEnd(): void {
+    this.#patience(lastWordsMs, () => this.destroy("ended by us"));
+  }
+
+  #patience(withinMs: number, lost: () => void): void {
+    this.#cancelPatience?.();
+    this.#cancelPatience = this.#tls.closed ? undefined : this.#clock.after(withinMs, lost);
   }
 
   readonly #flushNow = (): void => {
@@ -232,8 +263,12 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     this.#phase = "gone";
     this.#problem ??= lostBecause(detail);
     this.#gathered = [];
+    this.#gatheredOctets = 0;
     if (this.#flush !== undefined) clearImmediate(this.#flush);
     this.#tls.destroySoon();
+    // It may never come to that: a peer that has said goodbye, and reads no more, would keep the socket for good.
+    this.#patience(lastWordsMs, () => this.#tls.destroy());
+    this.#side.leaving();
     this.connection.lose();
     this.#side.lost(this.#problem);
   }
@@ -262,6 +297,8 @@ const pingPayload = Uint8Array.of(0x61, 0x6d, 0x62, 0x69, 0x65, 0x6e, 0x74, 0x64
 const flushAtOctets = 60_000;
 /** What may be on its way from us into the socket: enough to keep it busy with what the kernel holds, and a bound where nobody reads. */
 const mostQueued = 256 << 10;
+/** What is not DATA comes on top. */
+const mostUnread = mostQueued + (1 << 20);
 /** Of a stream while memory is short. */
 const shortWindow = 65_535;
 /** For a GOAWAY to be sent and read. */

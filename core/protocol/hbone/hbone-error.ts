@@ -7,6 +7,6 @@ export class HboneError extends TypedError<
   | { readonly code: "hbone.authority-missing" }
   | { readonly code: "hbone.bad-authority"; readonly authority: string } // cut to 256 characters
   | { readonly code: "hbone.bad-status" } // an answer without a status
-  | { readonly code: "hbone.refused"; readonly status: number } // an answer other than 200
+  | { readonly code: "hbone.refused"; readonly status: number; readonly gone?: true } // an answer other than 200
   | { readonly code: "hbone.ended" } // a 200 that ends the stream at once
 > {}

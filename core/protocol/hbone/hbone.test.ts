@@ -6,7 +6,7 @@ import { formatBaggage, parseBaggage, type Baggage } from "./baggage.ts";
 import { formatForwarded, parseForwarded } from "./forwarded.ts";
 import { HboneError } from "./hbone-error.ts";
 import { connectHeaders, parseConnect } from "./request.ts";
-import { acceptedHeaders, parseConnectResponse } from "./response.ts";
+import { acceptedHeaders, goneHeaders, parseConnectResponse } from "./response.ts";
 import { formatTraceContext, newTraceContext, parseTraceContext, traceSeedLength } from "./trace-context.ts";
 
 const cart: Baggage = {
@@ -279,5 +279,15 @@ suite("the answer to a CONNECT", () => {
     assert.deepEqual(codes([{ ":status": 204 }, false]), { code: "hbone.refused", status: 204 });
     assert.deepEqual(codes([{ ":status": "503" }, true]), { code: "hbone.refused", status: 503 });
     assert.deepEqual(codes([{}, false]), { code: "hbone.bad-status" });
+  });
+
+  test("says of a pod that it is going only as a 503 with the header for it", () => {
+    const of = (status: number, headers: Record<string, string>): unknown => {
+      const error = parseConnectResponse({ ":status": status, ...headers }, true);
+      return error instanceof HboneError && error.type;
+    };
+    assert.deepEqual(of(503, goneHeaders), { code: "hbone.refused", status: 503, gone: true });
+    assert.deepEqual(of(503, { "x-ambientd-gone": "yes" }), { code: "hbone.refused", status: 503 });
+    assert.deepEqual(of(401, goneHeaders), { code: "hbone.refused", status: 401 });
   });
 });

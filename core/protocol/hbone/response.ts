@@ -17,11 +17,20 @@ export function acceptedHeaders(destination: Baggage): { ":status": number; bagg
   return { ":status": connectStatus.ok, ...(baggage !== "" && { baggage }) };
 }
 
+/**
+ * Beside the status of a refusal by a pod that is going and takes no new connections: another endpoint is to be tried at once. A header of
+ * our own, which agents that do not know it leave alone.
+ */
+export const goneHeaders = { "x-ambientd-gone": "true" } as const;
+
 /** @param ended whether the HEADERS frame carried END_STREAM: a tunnel that ends as it begins is none. */
 export function parseConnectResponse(headers: Headers, ended: boolean): ConnectResponse | HboneError {
   const status = Number(headers[":status"]);
   if (!Number.isInteger(status) || status < 100 || status > 999) return new HboneError({ code: "hbone.bad-status" });
-  if (status !== connectStatus.ok) return new HboneError({ code: "hbone.refused", status });
+  if (status !== connectStatus.ok) {
+    const isGone = status === connectStatus.unavailable && headers["x-ambientd-gone"] === "true";
+    return new HboneError({ code: "hbone.refused", status, ...(isGone && { gone: true }) });
+  }
   if (ended) return new HboneError({ code: "hbone.ended" });
   const { baggage } = headers;
   return { baggage: parseBaggage(typeof baggage === "number" ? undefined : baggage) };
