@@ -20,10 +20,10 @@ const url = `http://server.mesh.svc/${marker}`;
 const servedWithinMs = 2_000;
 
 describe("an agent killed -9 under a looping client", () => {
-  it("on the client's node serves its pods again from the daemon's snapshot, and nothing leaks meanwhile", (t) =>
+  it("F-152 on the client's node serves its pods again from the daemon's snapshot, and nothing leaks meanwhile", (t) =>
     survives(t, "node1"));
 
-  it("on the server's node serves its pods again from the daemon's snapshot, and nothing leaks meanwhile", (t) =>
+  it("F-152 on the server's node serves its pods again from the daemon's snapshot, and nothing leaks meanwhile", (t) =>
     survives(t, "node2"));
 
   it("and without control refuses rather than leaks, until control is back", async (t) => {
@@ -54,7 +54,7 @@ describe("an agent killed -9 under a looping client", () => {
 });
 
 describe("a node daemon killed -9", () => {
-  it("leaves its pods served and captured, and open connections open, and takes them up again", async (t) => {
+  it("F-156 leaves its pods served and captured, and open connections open, and takes them up again", async (t) => {
     await lab().sniff("node2", marker);
     const held = await lab().start("mesh/client", "hold", "server.mesh.svc:9000");
     held.send("before");

@@ -54,7 +54,7 @@ for (const server of ["far", "near"] as const) {
       return family === 6 ? `[${address}]:${port}` : `${address}:${port}`;
     };
 
-    test(`a client that half-closes gets the rest of the answer, IPv${family} ${where}`, async () => {
+    test(`F-090 a client that half-closes gets the rest of the answer, IPv${family} ${where}`, async () => {
       const [result] = await lab().client("shop/alice", "half", await at(9004));
       assert.equal(result?.["answer"], "after your half-close: half");
       await ended(server, await at(9004), "OK", "OK");

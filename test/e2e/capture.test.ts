@@ -27,16 +27,16 @@ for (const family of [4, 6] as const) {
     const where = server === "far" ? "of another node" : "of the same node";
     const node = server === "far" ? "node2" : "node1";
 
-    test(`a service with a pod ${where} is reached by its virtual IPv${family} address, as the caller that it is`, async () => {
+    test(`F-032 a service with a pod ${where} is reached by its virtual IPv${family} address, as the caller that it is`, async () => {
       await reachesAs(`http://${host(await lab().vipOf(`shop/${server}`, family))}/`, server, node);
     });
 
-    test(`a pod ${where} is reached by its own IPv${family} address, as the caller that it is`, async () => {
+    test(`F-021 F-031 a pod ${where} is reached by its own IPv${family} address, as the caller that it is`, async () => {
       await reachesAs(`http://${host(await lab().addressOf(`shop/${server}`, family))}:8080/`, server, node);
     });
   }
 
-  test(`a pod outside the mesh is reached in plaintext over IPv${family}, by either address`, async () => {
+  test(`F-031 a pod outside the mesh is reached in plaintext over IPv${family}, by either address`, async () => {
     const urls = [
       `http://${host(await lab().vipOf("outside/plain", family))}/`,
       `http://${host(await lab().addressOf("outside/plain", family))}:8080/`,
@@ -52,7 +52,7 @@ for (const family of [4, 6] as const) {
     }
   });
 
-  test(`a caller outside the mesh is let in over IPv${family}, without an identity`, async () => {
+  test(`F-068 a caller outside the mesh is let in over IPv${family}, without an identity`, async () => {
     const asked = await ask("outside/visitor", `http://${host(await lab().vipOf("shop/far", family))}/`);
     assert.equal(peerAddress(asked), await lab().addressOf("outside/visitor", family));
     const line = await lab().accessLine("node2", "inbound, plaintext", (record) => isInboundOf(record, asked));

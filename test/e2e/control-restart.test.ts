@@ -33,7 +33,7 @@ const identityOf = (account: string): string => `spiffe://cluster.local/ns/mesh/
 const addressType = "type.googleapis.com/istio.workload.Address";
 
 describe("control answers", () => {
-  it("both agents and two raw delta clients alike", async (t) => {
+  it("F-110 both agents and two raw delta clients alike", async (t) => {
     const probes = [
       await lab().startControlClient("plain/probe1", "follow"),
       await lab().startControlClient("plain/probe2", "follow"),
@@ -99,7 +99,7 @@ describe("control answers", () => {
 });
 
 describe("control killed -9", () => {
-  it("takes no connection with it, and back again sends exactly what changed and what was deleted", async (t) => {
+  it("F-112 F-114 F-116 takes no connection with it, and back again sends exactly what changed and what was deleted", async (t) => {
     await lab().apply("changing.yaml", service("mesh/changing", { app: "nobody" }));
     await lab().apply("leaving.yaml", service("mesh/leaving", { app: "nobody" }));
     const probe = await lab().startControlClient("plain/probe1", "follow");

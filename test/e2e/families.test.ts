@@ -1,5 +1,6 @@
 /** The same conversations in a mesh of IPv4 alone, of IPv6 alone, and of both: who reaches whom, and what agents say of it. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { describe, test } from "node:test";
 import type { Families } from "../../lab/addresses.ts";
 import { endpointText, isInboundOf, isOutboundOf, peerAddress, wentDirectly, type Asked } from "../support/answers.ts";
@@ -43,13 +44,14 @@ const nodeOf: Readonly<Record<string, string>> = {
   "outside/plain": "node2",
 };
 
-for (const [families, title] of [
-  ["4", "a mesh of IPv4 alone"],
-  ["6", "a mesh of IPv6 alone"],
-  ["46", "a mesh of both families"],
+for (const [families, title, agent] of [
+  ["4", "a mesh of IPv4 alone", {}],
+  ["4", "a mesh whose agents are told that there is no IPv6", { IPV6_ENABLED: "false" }],
+  ["6", "a mesh of IPv6 alone", {}],
+  ["46", "a mesh of both families", {}],
 ] as const)
   describe(title, () => {
-    const lab = useLab(manifests, { families });
+    const lab = useLab(manifests, { families, environment: { agent } });
     const spoken = familiesOf(families);
 
     test("F-007 F-008 F-009 F-016 F-020 F-021 F-068 F-200 F-201 F-211 F-214 every pair talks by service and by pod, and both agents tell it to the octet", async () => {
@@ -104,6 +106,62 @@ for (const [families, title] of [
         const line = await lab().accessLine("node2", `inbound of ${urls[i]}`, (one) => isInboundOf(one, asked));
         assert.equal(line.protocol, "hbone");
       }
+    });
+
+    test(
+      "F-016 F-017 F-018 every socket of the agent in a pod has its mark, and listens for the families that there are",
+      { skip: withoutSs() },
+      async () => {
+        const { stdout } = await lab().run("shop/far", ["ss", "-tulnHe"]);
+        const sockets = stdout.split("\n").filter((line) => line !== "");
+        const at = (port: number): string[] => sockets.filter((line) => line.includes(`:${port} `));
+        for (const port of [15_001, 15_006, 15_008]) {
+          assert.equal(at(port).length, 1, `one socket on ${port}: ${stdout}`);
+          const isForIpv4Alone = at(port)[0]?.includes(`0.0.0.0:${port}`);
+          assert.equal(isForIpv4Alone, "IPV6_ENABLED" in agent);
+        }
+        for (const line of sockets)
+          assert.equal(/fwmark:0x539/.test(line), /:150\d\d /.test(line), `ours, and ours alone, is marked: ${line}`);
+      },
+    );
+
+    test(
+      "F-018 F-022 every connection that the agent makes out of a pod has its mark, and is kept alive",
+      { skip: withoutSs() },
+      async () => {
+        const held = await lab().start(
+          "shop/alice",
+          "hold",
+          endpointText(await lab().addressOf("shop/far", spoken[0]), 9000),
+        );
+        held.send("hello");
+        await held.result("an echo", ({ event }) => event === "echo");
+        const [toServer, toApplication] = [
+          await connectionsOf(lab(), "shop/alice", ({ remote }) => remote === 15_008),
+          await connectionsOf(lab(), "shop/far", ({ remote, isMarked }) => remote === 9000 && isMarked),
+        ];
+        held.end();
+        await held.ended;
+        for (const [what, found] of Object.entries({ toServer, toApplication })) {
+          assert.ok(found.length > 0, `there is one ${what}`);
+          assert.ok(
+            found.every(({ isMarked, isKeptAlive }) => isMarked && isKeptAlive),
+            JSON.stringify(found),
+          );
+        }
+      },
+    );
+
+    test("F-030 an address that nobody told of is connected to as it is", async () => {
+      const { config } = await lab().askAgent<{ config: { instanceIp: string } }>("node2");
+      const url = `http://${endpointText(config.instanceIp, 15_021)}/healthz/ready`;
+      const [asked] = await lab().client<Asked>("shop/alice", "get", url);
+      assert.equal(asked?.status, 200);
+      const line = await lab().accessLine("node1", "the way out", (one) => one["src.addr"].endsWith(`:${asked.local}`));
+      assert.deepEqual(
+        [line.direction, line.protocol, line.reason, line["dst.addr"], line["dst.workload"], line["dst.identity"]],
+        ["outbound", "tcp", "OK", endpointText(config.instanceIp, 15_021), undefined, undefined],
+      );
     });
 
     for (const family of spoken)
@@ -263,6 +321,33 @@ function expected(pair: Pair, asked: readonly Asked[]): Traffic[] {
     sent: sum(({ received }) => received),
   };
   return pair.filter(isCaptured).map(() => traffic);
+}
+
+interface SeenConnection {
+  readonly remote: number;
+  readonly isMarked: boolean;
+  readonly isKeptAlive: boolean;
+}
+
+/** Those of a pod's established connections, as the kernel lists them, that match. */
+async function connectionsOf(
+  lab: TestLab,
+  pod: string,
+  matches: (one: SeenConnection) => boolean,
+): Promise<SeenConnection[]> {
+  const { stdout } = await lab.run(pod, ["ss", "-tnHeo", "state", "established"]);
+  return stdout
+    .split("\n")
+    .flatMap((line) => {
+      const remote = /^\s*\d+\s+\d+\s+\S+\s+\S+:(\d+)\s/.exec(line)?.[1];
+      const [isMarked, isKeptAlive] = [line.includes("fwmark:0x539"), line.includes("timer:(keepalive,")];
+      return remote === undefined ? [] : [{ remote: Number(remote), isMarked, isKeptAlive }];
+    })
+    .filter(matches);
+}
+
+function withoutSs(): string | false {
+  return spawnSync("ss", ["-V"]).error === undefined ? false : "ss (iproute2) is not installed here";
 }
 
 /** Waits until a client's requests, one after another, come to this. */

@@ -15,7 +15,7 @@ const lab = useLab([
 
 const nodes = ["node1", "node2"] as const;
 
-test("1,000 connections one after another take at most one handshake per worker", async (t) => {
+test("F-100 F-103 1,000 connections one after another take at most one handshake per worker", async (t) => {
   const started = performance.now();
   const [result] = await lab().client("shop/alice", "sequence", await far(9000), 1_000);
   const ms = Math.round(performance.now() - started);

@@ -63,7 +63,7 @@ test("F-088 F-226 what a removed client pod had open is ended at once by its age
   assert.notEqual(other.reason, "OK");
 });
 
-test("F-137 F-138 F-220 an agent has the certificates of its own node's pods before anybody calls, and none of a pod that is gone", async () => {
+test("F-130 F-131 F-137 F-138 F-220 an agent has the certificates of its own node's pods before anybody calls, and none of a pod that is gone", async () => {
   const identity = "spiffe://cluster.local/ns/shop/sa/newcomer";
   assert.deepEqual(await identities("node1"), ["alice", "near"]);
   assert.deepEqual(await identities("node2"), ["far"]);

@@ -38,7 +38,7 @@ const denial = (name: string, account: string) =>
   });
 
 describe("a DENY by principal", () => {
-  it("refuses its caller with a reason and the policy's name in the log, lets others through, and heals when removed", async (t) => {
+  it("F-161 F-163 F-174 refuses its caller with a reason and the policy's name in the log, lets others through, and heals when removed", async (t) => {
     await becomes(t, "200 before the policy", "mesh/client", 200);
 
     await apply(t, "deny.yaml", denial("no-client", "client"));
@@ -59,7 +59,7 @@ describe("a DENY by principal", () => {
     await becomes(t, "200 after the policy", "mesh/client", 200);
   });
 
-  it("cuts the connections it would not have let in, at both ends, and no others", async (t) => {
+  it("F-171 cuts the connections it would not have let in, at both ends, and no others", async (t) => {
     const held = await lab().start("mesh/client", "hold", echo);
     const kept = await lab().start("mesh/other", "hold", echo);
     for (const client of [held, kept]) {
@@ -95,7 +95,7 @@ describe("a DENY by principal", () => {
 });
 
 describe("peer authentication", () => {
-  it("STRICT refuses plaintext from outside the mesh, and cuts what is open; PERMISSIVE, and none at all, accept it", async (t) => {
+  it("F-171 F-172 STRICT refuses plaintext from outside the mesh, and cuts what is open; PERMISSIVE, and none at all, accept it", async (t) => {
     await becomes(t, "plaintext without one", "plain/client", 200);
 
     const held = await lab().start("plain/client", "hold", echo);

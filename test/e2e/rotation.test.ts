@@ -21,7 +21,7 @@ const lab = useLab(
   { certTtlSeconds: ttlSeconds, environment: { agent: { POOL_UNUSED_RELEASE_TIMEOUT: "1ms" } } },
 );
 
-it("certificates are renewed under a client in a loop, and under an open connection, without a lost request", async (t) => {
+it("F-133 certificates are renewed under a client in a loop, and under an open connection, without a lost request", async (t) => {
   const address = await lab().addressOf("mesh/server");
   // Comes as the client would, so that it is the server's port that shows its certificate.
   const probe = await lab().startControlClient(
