@@ -214,7 +214,7 @@ for (const engine of engines) {
       );
     });
 
-    test("F-042 H028 is not the gateway: that proves itself to the outer tunnel only", { skip }, async (t) => {
+    test("F-042 H028 H032 is not the gateway: that proves itself to the outer tunnel only", { skip }, async (t) => {
       // Which forwards to itself what it should forward blindly.
       const { east, alice, accepted } = await scene(t, engine, {
         route: () => ({ address: gatewayAddress, port: 15_008 }),

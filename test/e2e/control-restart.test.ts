@@ -99,7 +99,7 @@ describe("control answers", () => {
 });
 
 describe("control killed -9", () => {
-  it("F-112 F-114 F-116 takes no connection with it, and back again sends exactly what changed and what was deleted", async (t) => {
+  it("F-112 F-114 F-116 H067 takes no connection with it, and back again sends exactly what changed and what was deleted", async (t) => {
     await lab().apply("changing.yaml", service("mesh/changing", { app: "nobody" }));
     await lab().apply("leaving.yaml", service("mesh/leaving", { app: "nobody" }));
     const probe = await lab().startControlClient("plain/probe1", "follow");
