@@ -68,7 +68,7 @@ interface Pace {
 
 async function runFiles(paths: readonly string[], pace: Pace): Promise<void> {
   if (paths.length === 0) return;
-  const stream = run({ files: [...paths], ...pace, forceExit: true });
+  const stream = run({ files: [...paths], ...pace });
   const isFile = (name: string): boolean => paths.some((path) => name.endsWith(path));
   stream.on("test:stdout", ({ message }) => process.stdout.write(message));
   stream.on("test:stderr", ({ message }) => process.stdout.write(message));

@@ -22,9 +22,11 @@ export function ambientctl(argv: readonly string[], env: Readonly<Record<string,
 async function ask(request: object): Promise<Ran> {
   runner ??= fork(join(import.meta.dirname, "runner.ts"), { stdio: ["ignore", "inherit", "inherit", "ipc"] });
   runner.ref();
+  runner.channel?.ref();
   const answered = once(runner, "message");
   runner.send(request);
   const [ran] = (await answered) as [Ran];
   runner.unref();
+  runner.channel?.unref();
   return ran;
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { closeSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Socket } from "node:net";
 import { after, before, test } from "node:test";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { until } from "../../test/support/until.ts";
@@ -57,9 +57,11 @@ test("frames carried by hand make a link, whole segments with right checksums", 
   two.onFrame(carry(one));
 
   const listener = listenTcp({ netns: b, address: right, port: 80 }) as Listener;
-  const server = createServer((socket) => socket.end(Buffer.alloc(1_000_000, "a known marker "))).listen({
-    fd: listener.fd,
-  });
+  const served: Socket[] = [];
+  const server = createServer((socket) => {
+    served.push(socket);
+    socket.end(Buffer.alloc(1_000_000, "a known marker "));
+  }).listen({ fd: listener.fd });
   const client = connectTcp({ netns: a, remote: { address: right, port: 80 } });
   const bytes = Buffer.concat((await client.toArray()) as Buffer[]);
   assert.equal(bytes.length, 1_000_000);
@@ -72,6 +74,8 @@ test("frames carried by hand make a link, whole segments with right checksums", 
   assert.ok(seen.some(({ direction, marker }) => direction === "in" && marker));
   assert.ok(seen.some(({ direction }) => direction === "out"));
   assert.equal(watcher.dropped(), 0);
+  // Their wire goes before they can say goodbye.
+  for (const socket of [client, ...served]) socket.destroy();
   server.close();
   [one, two, watcher].forEach((socket) => socket.close());
 });
