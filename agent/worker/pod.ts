@@ -140,13 +140,10 @@ export class ServedPod {
 
   /** A certificate came: used from now on if it is this pod's. */
   offer(certificate: WorkerCertificate): void {
-    const workload = this.#context.mesh.workloadOf(this.info);
-    if (workload === undefined || formatIdentity(this.identityOf(workload)) !== certificate.uri) return;
-    const replaces = this.#uri !== undefined;
-    this.#uri = certificate.uri;
-    this.#server.useIdentity(certificate.tls);
-    // Tunnels that show the old certificate take no new streams; those they have go on.
-    if (replaces) this.pool.retireAll();
+    if (!this.#isOurs(certificate)) return;
+    this.#use(certificate);
+    // Tunnels that show the one before take no new streams; those they have go on.
+    this.pool.retireAll();
   }
 
   /** How many tunnels stand in each direction. */
@@ -222,10 +219,21 @@ export class ServedPod {
     void mesh.waitForWorkload(this.info, settings.workloadDeadlineMs).then(async (workload) => {
       if (workload !== undefined) {
         const certificate = await certificates.wait(this.identityOf(workload), settings.connectDeadlineMs);
-        if ("uri" in certificate && this.#uri === undefined) this.offer(certificate);
+        if ("uri" in certificate && this.#uri === undefined && this.#isOurs(certificate)) this.#use(certificate);
       }
       this.#awaitsIdentity = false;
     });
+  }
+
+  /** While control does not know the pod, what was its own still is. */
+  #isOurs({ uri }: WorkerCertificate): boolean {
+    const workload = this.#context.mesh.workloadOf(this.info);
+    return uri === (workload === undefined ? this.#uri : formatIdentity(this.identityOf(workload)));
+  }
+
+  #use({ uri, tls }: WorkerCertificate): void {
+    this.#uri = uri;
+    this.#server.useIdentity(tls);
   }
 
   #tunnelRefused(error: TunnelError, remote: ConnectionFacts["source"] | undefined): void {
