@@ -47,7 +47,7 @@ test("the server learns the client's identity from its certificate, and the clie
   assert.equal(seen, "default/alice 127.0.0.1");
 });
 
-test("a server that proves another identity than the accepted ones is refused, and both are named", async () => {
+test("F-097 a server that proves another identity than the accepted ones is refused, and both are named", async () => {
   const { port } = await server();
   const refused = await openTunnel(port, { accepted: ["spiffe://cluster.local/ns/default/sa/carol"] });
   assert.ok(refused instanceof TunnelError);
@@ -66,7 +66,7 @@ test("a server whose certificate leads to another root, or has expired, is refus
   assert.equal(codeOf(await openTunnel(expired.port)), "tunnel.certificate-expired");
 });
 
-test("a client without a certificate is refused", async () => {
+test("F-095 a client without a certificate is refused", async () => {
   const { port, refusals } = await server();
   const { cert: _cert, key: _key, ...anonymous } = secureOptions(alice);
   const tls = connectTls({ port, ...anonymous, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined });
@@ -75,7 +75,7 @@ test("a client without a certificate is refused", async () => {
   assert.deepEqual(refusals.map(codeOf), ["tunnel.no-client-certificate"]);
 });
 
-test("a client of another trust domain, another root or another protocol is refused by its own code", async () => {
+test("F-096 a client of another trust domain, another root or another protocol is refused by its own code", async () => {
   const { port, refusals } = await server();
   const foreign = testIdentity(root, identityOf("alice", "default", "elsewhere.example"));
   const untrusted = testIdentity(testRoot("other"), identityOf("alice"));
