@@ -17,6 +17,7 @@ const peers: readonly Peer[] = [
   { command: "nft", debian: "nftables" },
   { command: "curl", debian: "curl" },
   { command: "openssl", debian: "openssl" },
+  { command: "ss", debian: "iproute2" },
   // And the libraries of named, which test/support/bind.ts fetches.
   { command: "dig", debian: "bind9-dnsutils" },
   // Reads OpenMetrics strictly. (promtool is used where it is, but not installed: its package starts a server.)
