@@ -75,8 +75,10 @@ export class OwnClient implements ClientTunnel, TunnelSide {
   open(headers: Readonly<Record<string, string>>, opener: StreamOpener, withinMs = defaultDeadlineMs): void {
     const opening = new Opening(this, this.#link, opener);
     const stream = this.#phase === "closed" ? undefined : this.#link.connection.open(fieldsOf(headers), opening);
-    if (stream === undefined) return opening.impossible();
-    opening.await(stream, this.#clock, withinMs);
+    if (stream !== undefined) return opening.await(stream, this.#clock, withinMs);
+    // Its peer leaves, or no stream has an id any more.
+    this.retire();
+    opening.impossible(this.#link.problem ?? new TunnelError({ code: "tunnel.stream-refused" }));
   }
 
   retire(): void {
@@ -151,9 +153,9 @@ class Opening implements StreamListener {
   }
 
   /** There was no stream to be had. */
-  impossible(): void {
+  impossible(error: TunnelError): void {
     this.#tunnel.release();
-    this.#opener.failed(this.#tunnel.problem);
+    this.#opener.failed(error);
   }
 
   answered(stream: H2Stream, head: AnswerHead, ended: boolean): void {

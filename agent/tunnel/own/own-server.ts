@@ -155,6 +155,8 @@ class Incoming implements IncomingStream {
   abandoned(): void {
     if (this.#isAnswered) return;
     this.#isAnswered = true;
+    // What it has sent, and may have said to be all, is nobody's.
+    this.#end.abandon(errorCodes.CANCEL);
     this.onAbandoned?.(this.#link.problem);
   }
 }

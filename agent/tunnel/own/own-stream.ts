@@ -123,6 +123,7 @@ export class OwnStream implements TunnelStream, StreamListener {
   /** @internal StreamListener. */
   ended(): void {
     this.flush();
+    if (this.#reading !== "open") return;
     this.#reading = "ending";
     if (this.#pauses === 0) this.#deliver();
   }
@@ -162,6 +163,8 @@ export class OwnStream implements TunnelStream, StreamListener {
   }
 
   #handOn(bytes: Uint8Array): void {
+    // Whoever was handed the bytes before them may have reset it.
+    if (this.#reading === "cut") return this.#host.connection.consumed(this.#stream, bytes.length);
     if (this.#pauses === 0 && this.held === 0) {
       this.listener.data(this, bytes);
       this.#host.connection.consumed(this.#stream, bytes.length);
@@ -173,8 +176,11 @@ export class OwnStream implements TunnelStream, StreamListener {
   }
 
   #gather(piece: Uint8Array): void {
-    // It is copied there in any case.
-    if (this.#pauses !== 0 || this.held > 0) return this.#handOn(piece);
+    // It is copied there in any case; not before what came first.
+    if (this.#pauses !== 0 || this.held > 0) {
+      this.flush();
+      return this.#handOn(piece);
+    }
     const small = this.#small;
     if (small === undefined) {
       // The only one of this read, most likely: then it is not copied.

@@ -208,7 +208,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   }
 
   #breakOff(problem: TunnelError): void {
-    if (this.#phase !== "open") return;
+    if (this.#phase === "gone") return;
     this.#phase = "ending";
     this.#problem ??= problem;
     this.#writeGathered();
