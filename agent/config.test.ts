@@ -191,3 +191,12 @@ test("F-023 unacknowledged bytes wait as long as silent peers where that is aske
   assert.equal(config({ ...short, USER_TIMEOUT_ENABLED: "true" }).keepAlive?.userTimeoutMs, 25_000);
   assert.equal(config({ KEEPALIVE_ENABLED: "false" }).keepAlive, undefined);
 });
+
+test("nothing is looked for in connections unless it is asked for by its name", () => {
+  assert.equal(config({}).sniff, undefined);
+  assert.equal(config({ AMBIENTD_SNIFF: "" }).sniff, undefined);
+  assert.equal(config({ AMBIENTD_SNIFF: "http" }).sniff, "http");
+  const refused = parseConfig({ AMBIENTD_SNIFF: "true" }, 8);
+  assert.ok(refused instanceof ConfigError);
+  assert.match(refused.sentence(), /AMBIENTD_SNIFF=true .*"http"/);
+});

@@ -14,6 +14,7 @@ import {
   type SettingProblem,
 } from "./run-mode.ts";
 import { workerCount } from "./worker-count.ts";
+import type { SniffMode } from "./sniff/conversation.ts";
 import type { EngineName } from "./tunnel/engine.ts";
 import { parseTlsPolicy, tlsPolicy, type TlsPolicy } from "./tunnel/tls-policy.ts";
 import { tunnelLimits, type TunnelLimits } from "./tunnel/tunnel.ts";
@@ -67,6 +68,8 @@ export interface AgentConfig {
   readonly requireWaypoint: boolean;
   /** Whether verdicts of policies are logged at info; else at debug. */
   readonly policyInfoLogging: boolean;
+  /** Requests in connections to pods are counted in passing; undefined: nobody looks. */
+  readonly sniff: SniffMode | undefined;
   /** Where the node daemon keeps listening sockets for the agent that comes after this one; undefined where it does not. */
   readonly listenerStore: string | undefined;
   /** Where metrics are asked for. */
@@ -145,6 +148,7 @@ export function parseConfig(env: Environment, cores: number, meshFile?: string):
     localhostApplicationTunnel: read.flag("LOCALHOST_APP_TUNNEL", true),
     requireWaypoint: read.flag("AMBIENTD_REQUIRE_WAYPOINT", true),
     policyInfoLogging: read.flag("AUTHZ_POLICY_INFO_LOGGING", false),
+    sniff: read.sniff(),
     listenerStore: read.path("AMBIENTD_LISTENER_STORE"),
     statsPort: proxy.statsPort,
     adminPort: proxy.adminPort,
@@ -195,6 +199,15 @@ class Reader {
     if (value === "own" || value === "node") return value;
     this.#problems.push(bad(variable, value, 'is no HTTP/2 engine: write "own", or "node" for the reference'));
     return "own";
+  }
+
+  sniff(): SniffMode | undefined {
+    const variable = "AMBIENTD_SNIFF";
+    const value = this.text(variable, "");
+    if (value === "http") return value;
+    if (value !== "")
+      this.#problems.push(bad(variable, value, 'is nothing to look for: write "http", or leave it out'));
+    return undefined;
   }
 
   text(variable: string, otherwise: string): string {

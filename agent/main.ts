@@ -148,6 +148,7 @@ class Agent {
         localhostApplicationTunnel: config.localhostApplicationTunnel,
         requireWaypoint: config.requireWaypoint,
         policyInfoLogging: config.policyInfoLogging,
+        sniff: config.sniff,
       },
       clock: systemClock,
       log,

@@ -11,8 +11,8 @@ const connectError = 10;
 
 export interface ConnectionHost {
   nowMs(): number;
-  /** Bytes begin to flow; not called for a connection that never gets so far. */
-  opened?(connection: Connection): void;
+  /** Bytes begin to flow; not called for a connection that never gets so far. @param first, second both joined: {@link Connection.open}. */
+  opened?(connection: Connection, first: ByteEnd, second: ByteEnd): void;
   /** Called once for each connection, with the one record of it. */
   closed(connection: Connection, record: CloseRecord): void;
 }
@@ -39,7 +39,7 @@ export class Connection implements RelayOwner {
     // Ended by somebody while it was being set up: the ends go the way it went.
     if (this.#state.phase !== "deciding") return relay.cut();
     this.#state = { phase: "open", relay };
-    this.#host.opened?.(this);
+    this.#host.opened?.(this, first, second);
     relay.start();
   }
 

@@ -52,6 +52,15 @@ export const trafficLabelNames = [
   "destination_zone",
 ] as const;
 
+/** Of requests that were observed in passing: no region or zone, as proxies of HTTP have it. */
+export const requestLabelNames = [
+  ...trafficLabelNames.slice(0, 21),
+  "response_code",
+  "grpc_response_status",
+  "response_flags",
+  "connection_security_policy",
+];
+
 const dnsLabels = ["request_query_type", "request_protocol", "source_canonical_service", "source_canonical_revision"];
 const sourceLabels = trafficLabelNames.slice(1, 9);
 
@@ -97,6 +106,22 @@ export const metrics = {
     help: "Sockets accepted and not closed yet: captured connections, plaintext ones, and tunnels.",
     labels: ["reporter"],
     stability: "unstable",
+  },
+  istio_requests: {
+    type: "counter",
+    help: "HTTP/1, HTTP/2 and gRPC requests to pods of this node, as observed in passing (AMBIENTD_SNIFF): where what passed could be read, not where a proxy answered. response_code 0: no answer.",
+    labels: requestLabelNames,
+    stability: "ours",
+  },
+  istio_request_duration_milliseconds: {
+    type: "histogram",
+    help: "How long such requests took, as observed in passing (AMBIENTD_SNIFF) at the server's node: from a request's first octet to the last one of its answer.",
+    labels: requestLabelNames,
+    stability: "ours",
+    buckets: [
+      0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000, 1_800_000,
+      3_600_000,
+    ],
   },
   istio_on_demand_dns: {
     type: "counter",
@@ -297,7 +322,13 @@ export const metrics = {
   },
   ambientd_metrics_series_overflows: {
     type: "counter",
-    help: "Times a series of traffic was one too many, and the connection was counted under `unknown`.",
+    help: "Times a series of traffic or of requests was one too many, and the connection was counted under `unknown`.",
+    labels: [],
+    stability: "ours",
+  },
+  ambientd_sniffing_failures: {
+    type: "counter",
+    help: "Bugs of ours in observing requests (AMBIENTD_SNIFF): the connection went on, and its requests were not counted.",
     labels: [],
     stability: "ours",
   },

@@ -12,8 +12,7 @@ export class Gone {
   async sweep(ledger: Ledger, workloads: Iterable<MeshWorkload>): Promise<void> {
     if (this.#running) return;
     this.#running = true;
-    const idle = [...ledger.traffic.values()].filter(({ workers }) => workers <= 0);
-    const missing = new Set(idle.flatMap(({ labels }) => groupsOf(labels)));
+    const missing = new Set(ledger.takeIdle().flatMap(groupsOf));
     let looked = 0;
     if (missing.size > 0) {
       for (const { namespace, workloadName, canonicalName, canonicalRevision } of workloads) {

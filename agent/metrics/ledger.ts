@@ -12,6 +12,8 @@ import {
   type MetricRows,
   type SummaryRow,
 } from "./rows.ts";
+import { overflowRequestLabels } from "./request-labels.ts";
+import { mostRequestSeries } from "./request-series.ts";
 import { overflowLabels } from "./traffic-labels.ts";
 import { mostSeries } from "./traffic-series.ts";
 
@@ -38,6 +40,8 @@ export interface Histogram {
   readonly labels: readonly string[];
   readonly buckets: number[];
   sum: number;
+  /** It has been added to since somebody last looked for what is idle. */
+  isUsed: boolean;
 }
 
 /** A gauge or a summary is the last word of the thread that said it. */
@@ -48,6 +52,7 @@ interface LastWords {
 
 export class Ledger {
   readonly #most: number;
+  readonly #mostRequests: number;
   readonly #traffic = new Map<string, Total>();
   /** What a worker's numbers stand for. */
   readonly #numbered = new Map<number, Map<number, Total>>();
@@ -55,9 +60,10 @@ export class Ledger {
   readonly #histograms = new Map<MetricName, Map<string, Histogram>>();
   readonly #lastWords = new Map<number, LastWords>();
 
-  /** @param most series of traffic kept, beside the ones for what is too much. */
-  constructor(most = mostSeries) {
+  /** @param most series of traffic kept, beside the ones for what is too much. @param mostRequests the same of requests. */
+  constructor(most = mostSeries, mostRequests = mostRequestSeries) {
     this.#most = most;
+    this.#mostRequests = mostRequests;
   }
 
   /** @param worker its number; -1: the main thread. */
@@ -123,11 +129,24 @@ export class Ledger {
     for (const { summaries } of this.#lastWords.values()) for (const row of summaries) if (row.name === name) yield row;
   }
 
-  /** Drops the series that no worker uses and that `isGone` says nothing in the mesh can use again. */
+  /** Labels of the series that no worker uses, and of requests of which there have been none since the last time that this was asked. */
+  takeIdle(): (readonly string[])[] {
+    const idle: (readonly string[])[] = [];
+    for (const { workers, labels } of this.#traffic.values()) if (workers <= 0) idle.push(labels);
+    for (const histogram of this.histogram(requestDurations)) {
+      if (!histogram.isUsed) idle.push(histogram.labels);
+      histogram.isUsed = false;
+    }
+    return idle;
+  }
+
+  /** Drops the series that are idle and that `isGone` says nothing in the mesh can use again. */
   sweep(isGone: (labels: readonly string[]) => boolean): void {
     for (const [key, { workers, labels }] of this.#traffic) {
       if (workers <= 0 && isGone(labels)) this.#traffic.delete(key);
     }
+    const requests = this.#histograms.get(requestDurations) ?? noHistograms;
+    for (const [key, { isUsed, labels }] of requests) if (!isUsed && isGone(labels)) requests.delete(key);
   }
 
   #use(labels: readonly string[]): Total {
@@ -155,18 +174,28 @@ export class Ledger {
     else known.value += value;
   }
 
-  #observe({ name, labels, buckets, sum }: HistogramRow): void {
+  #observe(row: HistogramRow): void {
+    const { name, labels, buckets, sum } = row;
     const ofName = this.#histograms.get(name) ?? new Map<string, Histogram>();
     this.#histograms.set(name, ofName);
     const key = labels.join("\n");
     const known = ofName.get(key);
-    if (known === undefined) return void ofName.set(key, { labels, buckets: [...buckets], sum });
+    if (known === undefined) {
+      const others = name === requestDurations ? overflowRequestLabels(labels) : labels;
+      const isOneTooMany = name === requestDurations && ofName.size >= this.#mostRequests && others.join("\n") !== key;
+      if (!isOneTooMany) return void ofName.set(key, { labels, buckets: [...buckets], sum, isUsed: true });
+      this.#count({ name: "ambientd_metrics_series_overflows", labels: [], value: 1 });
+      return this.#observe({ ...row, labels: others });
+    }
+    known.isUsed = true;
     known.sum += sum;
     buckets.forEach((count, at) => (known.buckets[at] = (known.buckets[at] ?? 0) + count));
   }
 }
 
 const flagAt = 21;
+const requestDurations = "istio_request_duration_milliseconds";
+const noHistograms = new Map<string, Histogram>();
 
 function isOverflow(labels: readonly string[]): boolean {
   return labels.join("\n") === overflowLabels(labels[0] ?? "", labels[flagAt] ?? "").join("\n");

@@ -33,6 +33,7 @@ function* samplesOf(ledger: Ledger, name: MetricName): Generator<Sample> {
     return;
   }
   const { type, labels, buckets } = metricFamily(name);
+  if (name === "istio_requests") return yield* requestSamples(ledger, labels);
   switch (type) {
     case "counter":
       for (const { text, value } of ledger.counter(name)) yield ["_total", text, value];
@@ -47,6 +48,14 @@ function* samplesOf(ledger: Ledger, name: MetricName): Generator<Sample> {
       for (const row of ledger.summary(name))
         for (const [quantile, value] of row.quantiles)
           yield ["", labelText([...labels, "quantile"], [...row.labels, quantile]), value];
+  }
+}
+
+/** Each has a duration: where those are counted, requests are. */
+function* requestSamples(ledger: Ledger, names: readonly string[]): Generator<Sample> {
+  for (const { labels, buckets } of ledger.histogram("istio_request_duration_milliseconds")) {
+    const requests = buckets.reduce((sum, count) => sum + count, 0);
+    yield ["_total", labelText(names, labels), requests];
   }
 }
 

@@ -11,6 +11,7 @@ import type { FromWorker } from "../worker-messages.ts";
 import { Counters } from "./counters.ts";
 import { EventLoopWatch } from "./event-loop.ts";
 import { noRows, type GaugeRow, type MetricRows } from "./rows.ts";
+import { RequestSeries } from "./request-series.ts";
 import { TrafficSeries, type Series } from "./traffic-series.ts";
 import { reporterOf } from "./traffic-labels.ts";
 
@@ -34,6 +35,8 @@ interface Meter {
 export class WorkerMetrics {
   /** For whatever is counted by name: DNS, revocation. */
   readonly counters = new Counters();
+  /** Requests that were observed in passing. */
+  readonly requests = new RequestSeries();
   readonly #options: WorkerMetricsOptions;
   readonly #series: TrafficSeries;
   readonly #meters = new Map<Connection, Meter>();
@@ -88,7 +91,10 @@ export class WorkerMetrics {
   /** Called about once a second. */
   tick(nowMs: number): void {
     this.#ticks += 1;
-    if (this.#ticks % ticksPerSweep === 0) this.#series.sweep(nowMs);
+    if (this.#ticks % ticksPerSweep === 0) {
+      this.#series.sweep(nowMs);
+      this.requests.sweep(nowMs);
+    }
     if (this.#meters.size > 0) void this.#readAll();
   }
 
@@ -98,6 +104,10 @@ export class WorkerMetrics {
     await this.#readAll();
     for (const slice of this.#series.take()) {
       send({ kind: "metrics", id, rows: { ...noRows, ...slice }, last: false });
+      await nextTurn();
+    }
+    for (const histograms of this.requests.take()) {
+      send({ kind: "metrics", id, rows: { ...noRows, histograms }, last: false });
       await nextTurn();
     }
     send({ kind: "metrics", id, rows: this.#rest(reset), last: true });
@@ -124,8 +134,9 @@ export class WorkerMetrics {
   #rest(reset: boolean): MetricRows {
     const gauges = this.#options.look?.(this.counters) ?? [];
     const summary = this.#loop.take(this.counters, reset);
-    this.counters.count("ambientd_metrics_series_overflows", [], this.#series.overflows - this.#overflows);
-    this.#overflows = this.#series.overflows;
+    const overflows = this.#series.overflows + this.requests.overflows;
+    this.counters.count("ambientd_metrics_series_overflows", [], overflows - this.#overflows);
+    this.#overflows = overflows;
     return { ...noRows, ...this.counters.take(), gauges, summaries: [summary] };
   }
 }

@@ -10,6 +10,7 @@ import type { ConnectionHost } from "../connection/connection.ts";
 import type { Counters } from "../metrics/counters.ts";
 import type { AcceptGate } from "./accept-gate.ts";
 import type { WorkerCertificates } from "./certificates.ts";
+import type { SniffMode } from "../sniff/conversation.ts";
 import type { EngineName } from "../tunnel/engine.ts";
 import type { HeldMemory } from "../tunnel/held-memory.ts";
 import type { TlsPolicy } from "../tunnel/tls-policy.ts";
@@ -97,4 +98,6 @@ export interface WorkerSettings {
   readonly requireWaypoint: boolean;
   /** Whether verdicts of policies are logged at info; else at debug. */
   readonly policyInfoLogging: boolean;
+  /** What is looked for in connections to pods; undefined: nothing, and nobody looks. */
+  readonly sniff?: SniffMode | undefined;
 }

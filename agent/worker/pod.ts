@@ -130,7 +130,7 @@ export class ServedPod {
   begin(facts: ConnectionFacts): Connection {
     const connection = new Connection(facts, {
       nowMs: () => this.#context.clock.nowMs(),
-      opened: (opened) => this.#context.host.opened?.(opened),
+      opened: (opened, client, server) => this.#context.host.opened?.(opened, client, server),
       closed: (closed, record) => this.#closed(closed, record),
     });
     this.#context.registry.add(connection, this.uid);

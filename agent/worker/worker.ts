@@ -20,6 +20,7 @@ import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, Worke
 import { Revocations, type RevokedSerials } from "../revocation/revocations.ts";
 import { ResetWatch } from "../relay/reset-watch.ts";
 import { HeldMemory } from "../tunnel/held-memory.ts";
+import { Sniffer } from "../sniff/sniffer.ts";
 import { VitalSigns } from "../vital-signs.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import { AcceptGate, type GateReason } from "./accept-gate.ts";
@@ -83,6 +84,8 @@ export class DataPlaneWorker {
       for (const pod of [...this.#pods.values(), ...this.#leaving]) pod.offer(certificate);
     });
     this.#metrics = new WorkerMetrics({ clock, worker: index, send, look: (counters) => this.#look(counters) });
+    const { counters, requests } = this.#metrics;
+    const sniffer = settings.sniff && new Sniffer({ clock, log, counters, requests });
     const { vitalSigns } = start;
     this.#signs = vitalSigns === undefined ? undefined : new VitalSigns(vitalSigns);
     const gate = new AcceptGate({
@@ -122,9 +125,10 @@ export class DataPlaneWorker {
       counters: this.#metrics.counters,
       host: {
         nowMs: () => clock.nowMs(),
-        opened: (connection) => {
+        opened: (connection, client, server) => {
           this.#metrics.opened(connection);
           accessLog.opened(connection.facts);
+          sniffer?.watch(connection.facts, client, server);
         },
         closed: (connection, record) => {
           this.#metrics.closed(connection, record);

@@ -39,6 +39,11 @@ export class HpackDecoder {
     this.#tableLimit = Math.max(limits.tableSize, defaultTableSize);
   }
 
+  /** What its table holds: octets as RFC 7541 4.1 counts them, and entries. */
+  get table(): { readonly size: number; readonly length: number } {
+    return this.#table;
+  }
+
   /** To be called when the peer has acknowledged our SETTINGS_HEADER_TABLE_SIZE. @param size octets. */
   limitTable(size: number): void {
     this.#tableLimit = size;

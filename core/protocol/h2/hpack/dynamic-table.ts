@@ -20,6 +20,11 @@ export class DynamicTable {
     return this.#limit;
   }
 
+  /** Octets that they do count for. */
+  get size(): number {
+    return this.#size;
+  }
+
   get length(): number {
     return this.#next - this.#oldest;
   }
