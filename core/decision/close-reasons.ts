@@ -314,7 +314,8 @@ export const closeReasons = {
     retry: "before-first-byte",
     status: 503,
     sentence: "The destination did not answer in time.",
-    nextStep: "Check that NetworkPolicies and firewalls let port 15008 through between the nodes.",
+    nextStep:
+      "Check that NetworkPolicies and firewalls let port 15008 through between the nodes, and that no node's connection tracking is full (net.netfilter.nf_conntrack_max).",
   },
   CONNECT_FAILED: {
     side: "peer",
