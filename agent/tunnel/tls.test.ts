@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer as createTcpServer, type AddressInfo } from "node:net";
+import { createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -284,13 +284,14 @@ async function plainServer(
   accepted?: (socket: TLSSocket) => void,
 ): Promise<number> {
   const peer = createServer({ ...options, ALPNProtocols: ["h2"], requestCert: true });
-  const sockets: TLSSocket[] = [];
+  // Beneath TLS: a client is through before its server is, and the test may be over by then.
+  const sockets: Socket[] = [];
+  peer.on("connection", (socket: Socket) => sockets.push(socket));
   peer.on("secureConnection", (socket) => {
-    sockets.push(socket);
     socket.on("error", () => {});
     accepted?.(socket);
   });
-  peer.on("tlsClientError", () => {});
+  peer.on("tlsClientError", (_error, socket) => socket.destroy());
   await new Promise<void>((resolve) => peer.listen(0, "127.0.0.1", resolve));
   t.after(() => {
     for (const socket of sockets) socket.destroy();
