@@ -30,17 +30,23 @@ export interface Component {
 /** Where a chart without further words puts it. */
 export const defaultNamespace = "ambient-system";
 
+const named = "app.kubernetes.io/name=ambientd";
+/** An agent that lives on for its last connections beside the next one: the node daemon has taken it out of its DaemonSet. */
+const relieved = "agent-relieved";
+
 /** Every pod of ours, in order of component and node. @throws Failure where the API server says no. */
 export async function findComponents(cluster: Cluster): Promise<Component[]> {
-  const ours = (
-    await podsOf(cluster, "app.kubernetes.io/name=ambientd,app.kubernetes.io/component in (control,agent,cni)")
-  ).map((pod) => componentOf(pod, pod.metadata.labels?.["app.kubernetes.io/component"] as ComponentName));
+  const pods = await podsOf(cluster, `${named},app.kubernetes.io/component in (control,agent,${relieved},cni)`);
+  const ours = pods.map((pod) => {
+    const component = pod.metadata.labels?.["app.kubernetes.io/component"];
+    return componentOf(pod, component === relieved ? "agent" : (component as ComponentName));
+  });
   return ours.sort((a, b) => compare(a.component, b.component) || compare(a.node, b.node) || compare(a.pod, b.pod));
 }
 
 /** Our agents; where there are none, ztunnels, which answer alike. @throws Failure where there are neither. */
 export async function findAgents(cluster: Cluster): Promise<Component[]> {
-  const ours = await podsOf(cluster, "app.kubernetes.io/name=ambientd,app.kubernetes.io/component=agent");
+  const ours = await podsOf(cluster, `${named},app.kubernetes.io/component in (agent,${relieved})`);
   const pods = ours.length > 0 ? ours : await podsOf(cluster, "app=ztunnel");
   if (pods.length === 0) {
     const { systemNamespace } = cluster.flags;
