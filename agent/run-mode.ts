@@ -25,7 +25,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export function parseMode(env: Environment): RunMode | SettingProblem {
   const mode = env["PROXY_MODE"] ?? "shared";
   if (mode === "" || mode === "shared") return { kind: "shared" };
-  if (mode !== "dedicated") return { variable: "PROXY_MODE", value: mode, fix: "is no mode: write shared or dedicated" };
+  if (mode !== "dedicated")
+    return { variable: "PROXY_MODE", value: mode, fix: "is no mode: write shared or dedicated" };
   const value = env["PROXY_WORKLOAD_INFO"] ?? "";
   const [namespace = "", name = "", serviceAccount = "", ...rest] = value.split("/");
   if (namespace === "" || name === "" || serviceAccount === "" || rest.length > 0) {

@@ -238,7 +238,10 @@ test("an agent's metrics are found, in clear text and by tunnel", { skip }, asyn
   assert.equal(labels["networking.istio.io/tunnel"], "http");
   const scraped = { "prometheus.io/scrape": "true", "prometheus.io/port": "15020", "prometheus.io/path": "/metrics" };
   assert.deepEqual(annotations, scraped);
-  const ours = await metadata("--set-string=agent.podAnnotations.prometheus\\.io/scrape=false", "agent.podAnnotations.a=b");
+  const ours = await metadata(
+    "--set-string=agent.podAnnotations.prometheus\\.io/scrape=false",
+    "agent.podAnnotations.a=b",
+  );
   assert.deepEqual(ours.annotations, { ...scraped, "prometheus.io/scrape": "false", a: "b" });
   assert.equal((await metadata("agent.scrapeAnnotations=false")).annotations, undefined);
 });

@@ -116,7 +116,7 @@ export class TestLab {
     ]);
     running.end();
     await running.ended;
-    return running.results as unknown as DnsReply[];
+    return running.results;
   }
 
   async #startApp(app: string, pod: string, argv: readonly (string | number)[]): Promise<RunningClient> {
