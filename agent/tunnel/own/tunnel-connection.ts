@@ -247,14 +247,13 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
 
   #writeGathered(): void {
     const chunks = this.#gathered;
-    const [first] = chunks;
-    if (first === undefined) return;
+    if (chunks.length === 0) return;
     this.#gathered = [];
     this.#gatheredOctets = 0;
     if (this.#tls.destroyed || this.#tls.writableEnded) return;
-    if (chunks.length === 1) return void this.#tls.write(first);
+    if (chunks.length === 1) return void this.#tls.write(chunks[0]!);
     this.#tls.cork();
-    for (const chunk of chunks) this.#tls.write(chunk);
+    for (let i = 0; i < chunks.length; i++) this.#tls.write(chunks[i]!);
     this.#tls.uncork();
   }
 

@@ -9,6 +9,14 @@ export function frameHeader(type: number, flag: number, streamId: number, length
   return bytes;
 }
 
+/** A whole DATA frame: a copy, which is less than to hand over two buffers where there is little of it. */
+export function dataFrame(streamId: number, chunk: Uint8Array, from: number, length: number): Uint8Array {
+  const bytes = Buffer.allocUnsafe(frameHeaderSize + length);
+  putHeader(bytes, frameTypes.DATA, 0, streamId, length);
+  bytes.set(length === chunk.length ? chunk : chunk.subarray(from, from + length), frameHeaderSize);
+  return bytes;
+}
+
 /** HEADERS, and as many CONTINUATIONs as the peer's frame size makes necessary. */
 export function headersFrames(
   streamId: number,

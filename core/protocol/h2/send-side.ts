@@ -5,7 +5,7 @@
 import type { AbuseBudget } from "./abuse-budget.ts";
 import { errorCodes } from "./error-code.ts";
 import { flags, frameTypes, largest31 } from "./frame.ts";
-import { frameHeader } from "./frame-writer.ts";
+import { dataFrame, frameHeader } from "./frame-writer.ts";
 import { protocolError, type H2Error } from "./h2-error.ts";
 import { HpackEncoder } from "./hpack/encoder.ts";
 import { defaultWindow, initialPeerSettings, settingIds, type PeerSettings, type Setting } from "./settings.ts";
@@ -48,8 +48,11 @@ export class SendSide {
         break;
       }
       const size = Math.min(chunk.length - at, room, frameSize);
-      this.#transport.write(frameHeader(frameTypes.DATA, 0, stream.id, size));
-      this.#transport.write(size === chunk.length ? chunk : chunk.subarray(at, at + size));
+      if (size <= mostCopied) this.#transport.write(dataFrame(stream.id, chunk, at, size));
+      else {
+        this.#transport.write(frameHeader(frameTypes.DATA, 0, stream.id, size));
+        this.#transport.write(size === chunk.length ? chunk : chunk.subarray(at, at + size));
+      }
       stream.sendWindow -= size;
       this.#window -= size;
       at += size;
@@ -148,5 +151,7 @@ export class SendSide {
   }
 }
 
+/** Of a chunk: a buffer of its own for the header, and a write of its own, cost more than so much of a copy. */
+const mostCopied = 512;
 /** With its header it fills four TLS records of 16 KiB: one octet more would leave a record and a write of its own behind. */
 const mostInFrame = 65_527;
