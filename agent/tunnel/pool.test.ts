@@ -262,6 +262,16 @@ test("a tunnel that was being made when our certificate was replaced serves who 
   assert.notEqual(next.tunnel, a?.tunnel);
 });
 
+test("tunnels to addresses whose workloads are gone take nobody: whoever comes next there is somebody else", async () => {
+  const pool = newPool();
+  const old = leased(await ask(pool, target, () => Promise.resolve(new FakeTunnel(100)))).tunnel;
+  const elsewhere = { ...target, endpoint: { address: "10.0.0.20", port: 15_008 } };
+  const other = leased(await ask(pool, elsewhere, () => Promise.resolve(new FakeTunnel(100)))).tunnel;
+  pool.retireTo(new Set(["10.0.0.2"]));
+  assert.deepEqual([old.phase, other.phase], ["retired", "open"]);
+  assert.equal(pool.take(target), undefined);
+});
+
 test("a bug in the making of a tunnel is thrown at all who wait for it", async () => {
   const pool = newPool();
   const asked = [1, 2].map(() => ask(pool, target, () => Promise.reject(new Error("a bug"))));

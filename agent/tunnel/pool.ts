@@ -57,7 +57,7 @@ export class TunnelPool implements TunnelsHost {
     if (this.#phase === "closed") return Promise.resolve(podGone);
     const key = poolKey(target);
     let tunnels = this.#byKey.get(key);
-    if (tunnels === undefined) this.#byKey.set(key, (tunnels = new TunnelsTo(key, this)));
+    if (tunnels === undefined) this.#byKey.set(key, (tunnels = new TunnelsTo(key, target.endpoint.address, this)));
     return tunnels.wait(create, withinMs, after);
   }
 
@@ -78,6 +78,11 @@ export class TunnelPool implements TunnelsHost {
   retireAll(): void {
     this.#epoch += 1;
     this.#retireStanding();
+  }
+
+  /** The same for tunnels to these addresses: who lived there is gone, and whoever comes next has not heard of them. */
+  retireTo(addresses: ReadonlySet<string>): void {
+    for (const tunnels of [...this.#byKey.values()]) if (addresses.has(tunnels.address)) tunnels.retire();
   }
 
   /** No tunnel that stands takes another stream; connections that are still on their way to one get one that ends with them. */

@@ -57,6 +57,8 @@ interface Waiter {
 
 export class TunnelsTo {
   readonly key: string;
+  /** Where they lead. */
+  readonly address: string;
   readonly #host: TunnelsHost;
   readonly #tunnels: Pooled[] = [];
   /** In the order in which they came. */
@@ -64,8 +66,9 @@ export class TunnelsTo {
   #creation: Creation | undefined;
   #isServing = false;
 
-  constructor(key: string, host: TunnelsHost) {
+  constructor(key: string, address: string, host: TunnelsHost) {
     this.key = key;
+    this.address = address;
     this.#host = host;
   }
 

@@ -197,6 +197,24 @@ for (const engine of engines) {
       assert.equal(clock.waiting, 0);
     });
 
+    test("never answers is asked the next time in another tunnel", { skip }, async (t) => {
+      const clock = new TurnableClock();
+      const { succeeds } = await open(t, engine, clock);
+      const tunnels = await dies(
+        t,
+        onRequest((tunnel, stream) => {
+          if (tunnels() > 1) tunnel.send(answer(stream, "503", flags.endHeaders | flags.endStream));
+        }),
+      );
+      await clock.turnFor(succeeds);
+      assert.equal(tunnels(), 1);
+      clock.skip(10_001);
+      await until("it is asked again", 10_000, async () => {
+        await succeeds();
+        return tunnels() === 2;
+      });
+    });
+
     test("H027 allows no stream waits for room three seconds, and it is left alone for thirty", { skip }, async (t) => {
       const clock = new TurnableClock();
       const { mesh, succeeds } = await open(t, engine, clock);

@@ -8,16 +8,20 @@ export class WorkerMesh {
   readonly state = new MeshState();
   readonly #clock: Clock;
   readonly #waiting = new Set<() => void>();
-  readonly #onChange: (change: MeshChange) => void;
+  readonly #onChange: (change: MeshChange, left: ReadonlySet<string>) => void;
 
-  constructor(clock: Clock, onChange: (change: MeshChange) => void) {
+  /** @param onChange `left`: addresses whose workloads are gone. */
+  constructor(clock: Clock, onChange: (change: MeshChange, left: ReadonlySet<string>) => void) {
     this.#clock = clock;
     this.#onChange = onChange;
   }
 
   apply(update: MeshUpdate): void {
+    const left = new Set<string>();
+    for (const uid of update.removed?.addresses ?? [])
+      for (const address of this.state.workload(uid)?.addresses ?? []) left.add(address);
     const change = this.state.apply(update);
-    this.#onChange(change);
+    this.#onChange(change, left);
     if (this.#waiting.size > 0 && change.workloads.size > 0) for (const look of [...this.#waiting]) look();
   }
 

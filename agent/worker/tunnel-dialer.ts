@@ -146,9 +146,16 @@ export class TunnelDialer {
     return this.#pod.pool.acquire(this.#target(way), create, this.#leftMs(way), after);
   }
 
-  #connect({ tunnel }: Lease, headers: Record<string, string>, way: TunnelWay): Promise<OpenedStream | TunnelError> {
+  async #connect(
+    { tunnel }: Lease,
+    headers: Record<string, string>,
+    way: TunnelWay,
+  ): Promise<OpenedStream | TunnelError> {
     this.#facts.destinationIdentity = tunnel.peerIdentity;
-    return openIn(tunnel, headers, this.#leftMs(way));
+    const opened = await openIn(tunnel, headers, this.#leftMs(way));
+    // Its peer may be gone without a word: the next one is not to wait for the same.
+    if (opened instanceof TunnelError && opened.type.code === "tunnel.answer-timeout") tunnel.retire();
+    return opened;
   }
 
   #target({ tunnel, identities, certificate }: TunnelWay): TunnelTarget {

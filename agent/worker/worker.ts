@@ -70,8 +70,9 @@ export class DataPlaneWorker {
     this.#index = index;
     this.#modules = modules;
     const ejections = new Ejections(clock);
-    const mesh = new WorkerMesh(clock, (change) => {
+    const mesh = new WorkerMesh(clock, (change, left) => {
       ejections.forget(change.workloads);
+      if (left.size > 0) for (const pod of this.#pods.values()) pod.pool.retireTo(left);
       registry.judgeAgain(change);
     });
     const registry = new ConnectionRegistry(mesh.state, { nowMs: () => clock.nowMs(), later: setImmediate });

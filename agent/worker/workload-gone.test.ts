@@ -1,5 +1,6 @@
 /** A pod that goes while its clients have not heard yet. */
 import assert from "node:assert/strict";
+import type { Socket } from "node:net";
 import { before, test, type TestContext } from "node:test";
 import { engines, engineOf, type EngineName } from "../../test/support/engines.ts";
 import { alice } from "../../test/support/hbone-pair.ts";
@@ -84,4 +85,29 @@ for (const engine of engines) {
       mesh.send({ kind: "hurry", uid: bob.uid });
     },
   );
+
+  test(`whoever gets a gone pod's address is reached by a tunnel of its own (${engine})`, { skip }, async (t) => {
+    const { mesh, port } = await scene(t, engine);
+    const client = await mesh.serve("default/alice", aliceAddress);
+    const target = { address: bobAddress, port };
+    assert.equal(await echoed(client.connectOut(target)), "x");
+    const before = mesh.tunnelsOpened;
+    assert.equal(await echoed(client.connectOut(target)), "x");
+    assert.equal(mesh.tunnelsOpened, before);
+    mesh.apply({ removed: { addresses: [bobUid] } });
+    mesh.apply({ workloads: [pod("default/bob", bobAddress)] });
+    assert.equal(await echoed(client.connectOut(target)), "x");
+    assert.equal(mesh.tunnelsOpened, before + 1);
+  });
+}
+
+function echoed(socket: Socket): Promise<string> {
+  return new Promise((resolve, reject) => {
+    socket.once("data", (chunk: Buffer) => {
+      socket.destroy();
+      resolve(chunk.toString());
+    });
+    socket.once("error", reject);
+    socket.write("x");
+  });
 }

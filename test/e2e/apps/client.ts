@@ -6,7 +6,7 @@
  * (N connections one after another) · crowd HOST:PORT N (N at once) · stall HOST:PORT BYTES (offers bytes to one who reads nothing, while input is
  * open; then resets) · deaf HOST:PORT BYTES (asks for bytes and reads none while input is open; then resets) · converse HOST:PORT N (N echoing
  * connections until input ends) · keep HOST:PORT N (N idle connections; a line of input has each of them echo once) · half HOST:PORT · reset HOST:PORT (is reset) · abort HOST:PORT (resets) · finish-and-abort HOST:PORT (half-closes,
- * then resets) · breakage HOST:PORT N (N connections, each broken in one of many ways)
+ * then resets) · storm HOST:PORT MS (a new connection every so many milliseconds until input ends; a line for each that is not answered) · breakage HOST:PORT N (N connections, each broken in one of many ways)
  */
 import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";
@@ -161,6 +161,26 @@ const actions: Readonly<Record<string, () => Promise<void>>> = {
     for (const socket of sockets) socket.removeAllListeners("end");
     await Promise.all(sockets.filter(({ closed }) => !closed).map(leave));
   },
+  async storm() {
+    let [open, good] = [true, 0];
+    void inputEnd().then(() => (open = false));
+    const underWay = new Set<Promise<void>>();
+    const one = async (): Promise<void> => {
+      const lost = await unanswered();
+      if (lost === undefined) good += 1;
+      else say({ event: "lost", ...lost });
+    };
+    while (open) {
+      if (underWay.size < mostUnderWay) {
+        const going: Promise<void> = one().finally(() => underWay.delete(going));
+        underWay.add(going);
+      }
+      if (good % 500 === 0) say({ event: "good", good });
+      await new Promise((resolve) => setTimeout(resolve, number));
+    }
+    await Promise.all(underWay);
+    say({ event: "over", good });
+  },
   async half() {
     const socket = await dial();
     const answer = collect(socket);
@@ -226,6 +246,8 @@ const breakages: readonly ((socket: Socket) => unknown)[] = [
   },
 ];
 const atOnce = 50;
+/** Of a storm; more would only wait for a processor. */
+const mostUnderWay = 100;
 
 const action = actions[what];
 if (action === undefined) throw new Error(`there is no "${what}"`);
@@ -237,6 +259,31 @@ async function dial(): Promise<Socket> {
   const socket = connect({ host, port: Number(port), allowHalfOpen: true, noDelay: true });
   await once(socket, "connect");
   return socket;
+}
+
+/** One connection that says something and waits for the same. @returns what became of it instead. */
+function unanswered(): Promise<object | undefined> {
+  const started = performance.now();
+  const [, host = "", port = ""] = /^\[?([^\]]+)\]?:(\d+)$/.exec(target) ?? [];
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: Number(port), noDelay: true });
+    let [text, how] = ["", "end"];
+    let local: number | undefined;
+    socket.on("connect", () => {
+      local = socket.localPort;
+      socket.write("ping");
+    });
+    socket.on("data", (chunk: Buffer) => {
+      text += chunk.toString();
+      if (text === "ping") socket.end();
+    });
+    socket.setTimeout(30_000, () => socket.destroy(new Error("silence")));
+    socket.on("error", (error: NodeJS.ErrnoException) => (how = error.code ?? error.message));
+    socket.on("close", () => {
+      const ms = Math.round(performance.now() - started);
+      resolve(text === "ping" ? undefined : { how, local, ms, at: Date.now() });
+    });
+  });
 }
 
 async function echoed(socket: Socket): Promise<boolean> {

@@ -1,0 +1,33 @@
+/**
+ * A server that ends as it should: at SIGTERM it takes no more connections, answers those it has, and goes. 9000 echo. What it had not answered
+ * when it went is said on standard output.
+ */
+import { createServer, type Socket } from "node:net";
+
+const unanswered = new Set<Socket>();
+let answered = 0;
+
+const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  unanswered.add(socket);
+  socket.on("data", (chunk) => {
+    socket.write(chunk);
+    if (unanswered.delete(socket)) answered += 1;
+  });
+  socket.on("end", () => socket.end());
+  socket.on("error", () => unanswered.delete(socket));
+});
+server.listen({ host: "::", port: 9000, backlog: 1024 }, () => say({ event: "serving" }));
+
+process.once("SIGTERM", () => {
+  // Whoever was queued has been accepted by then.
+  setImmediate(() => {
+    server.close(() => {
+      say({ event: "over", answered, unanswered: unanswered.size });
+      process.exit();
+    });
+  });
+});
+
+function say(what: object): void {
+  process.stdout.write(`${JSON.stringify(what)}\n`);
+}
