@@ -44,13 +44,16 @@ export interface CertificateManagerOptions {
 }
 
 type Work =
-  | { readonly phase: "scheduled"; readonly due: number; readonly cancel: () => void } // milliseconds since 1970
+  | { readonly phase: "scheduled"; readonly due: Due; readonly cancel: () => void }
   | { readonly phase: "queued"; readonly priority: FetchPriority }
   | { readonly phase: "fetching"; readonly abort: AbortController; readonly cancelTimeout: () => void }
-  | { readonly phase: "paused"; readonly due: number; readonly cancel: () => void; readonly early: EarlyRetry };
+  | { readonly phase: "paused"; readonly due: Due; readonly cancel: () => void; readonly early: EarlyRetry };
+
+/** A renewal comes by the calendar. A pause lasts as long as it lasts, though the calendar be set to another year meanwhile. */
+type Due = { readonly by: "wall" | "monotonic"; readonly ms: number };
 
 /** A paused identity may be tried before its time once the first pause has passed, and once only. */
-type EarlyRetry = { readonly kind: "from"; readonly wallMs: number } | { readonly kind: "spent" };
+type EarlyRetry = { readonly kind: "from"; readonly nowMs: number } | { readonly kind: "spent" };
 
 interface Entry {
   readonly identity: Identity;
@@ -107,7 +110,7 @@ export class CertificateManager {
         return this.#wait(known);
       case "paused": {
         const { early, cancel } = known.work;
-        const mayTry = early.kind === "from" && this.#options.clock.wallMs() >= early.wallMs;
+        const mayTry = early.kind === "from" && this.#options.clock.nowMs() >= early.nowMs;
         if (!mayTry || priority !== "realtime")
           return Promise.resolve(known.lastError ?? internalBug(uri, "paused without an error"));
         cancel();
@@ -163,7 +166,7 @@ export class CertificateManager {
   }
 
   dump(): CertificateRow[] {
-    return [...this.#entries.values()].map(rowOf);
+    return [...this.#entries.values()].map((entry) => rowOf(entry, this.#options.clock));
   }
 
   #enter(identity: Identity, uri: string, priority: FetchPriority): Entry {
@@ -261,13 +264,15 @@ export class CertificateManager {
 
   #failed(entry: Entry, error: CertificateError): void {
     const { clock, log } = this.#options;
-    const wallMs = clock.wallMs();
+    const nowMs = clock.nowMs();
     const inHand = this.#inHand(entry);
     const pauseMs = entry.backoff.next();
     entry.lastError = error;
     if (inHand !== undefined) {
+      const wallMs = clock.wallMs();
       const delayMs = retryDelay(pauseMs, inHand.notAfter, wallMs);
-      this.#schedule(entry, wallMs + delayMs);
+      const cancel = clock.after(delayMs, () => this.#enqueue(entry, "background"));
+      entry.work = { phase: "scheduled", due: { by: "monotonic", ms: nowMs + delayMs }, cancel };
       const leftMs = inHand.notAfter - wallMs;
       log.warn(
         { error: error.type, leftMs, retryMs: delayMs },
@@ -275,17 +280,19 @@ export class CertificateManager {
       );
       return;
     }
-    const due = wallMs + pauseMs;
     const early: EarlyRetry = entry.broughtForward
       ? { kind: "spent" }
-      : { kind: "from", wallMs: wallMs + fetchBackoff.firstMs };
-    entry.work = { phase: "paused", due, early, cancel: this.#at(due, () => this.#retry(entry)) };
+      : { kind: "from", nowMs: nowMs + fetchBackoff.firstMs };
+    const cancel = clock.after(pauseMs, () => this.#retry(entry));
+    entry.work = { phase: "paused", due: { by: "monotonic", ms: nowMs + pauseMs }, early, cancel };
     log.error({ error: error.type, retryMs: pauseMs }, "no certificate");
     this.#answer(entry, error);
   }
 
+  /** @param due milliseconds since 1970. */
   #schedule(entry: Entry, due: number): void {
-    entry.work = { phase: "scheduled", due, cancel: this.#at(due, () => this.#enqueue(entry, "background")) };
+    const cancel = this.#at(due, () => this.#enqueue(entry, "background"));
+    entry.work = { phase: "scheduled", due: { by: "wall", ms: due }, cancel };
   }
 
   #retry(entry: Entry): void {
@@ -333,7 +340,7 @@ export class CertificateManager {
   }
 }
 
-function rowOf({ uri, held, work, lastError }: Entry): CertificateRow {
+function rowOf({ uri, held, work, lastError }: Entry, clock: Clock): CertificateRow {
   return {
     identity: uri,
     work: work.phase,
@@ -346,9 +353,13 @@ function rowOf({ uri, held, work, lastError }: Entry): CertificateRow {
             notAfter: held.certificate.notAfter,
           },
         }),
-    ...(work.phase === "scheduled" || work.phase === "paused" ? { nextAttempt: work.due } : {}),
+    ...(work.phase === "scheduled" || work.phase === "paused" ? { nextAttempt: wallMsOf(work.due, clock) } : {}),
     ...(lastError === undefined ? {} : { lastError: lastError.type }),
   };
+}
+
+function wallMsOf({ by, ms }: Due, clock: Clock): number {
+  return by === "wall" ? ms : clock.wallMs() + ms - clock.nowMs();
 }
 
 function internalBug(identity: string, problem: string): CertificateError {
