@@ -301,7 +301,7 @@ for (const engine of engines) {
   });
 
   describe(`bytes through a tunnel inside a tunnel (${engine})`, () => {
-    test("F-042 H041 come as they went, in both directions, sixteen million of them", { skip }, async (t) => {
+    test("F-042 come as they went, in both directions, sixteen million of them", { skip }, async (t) => {
       const { alice } = await scene(t, engine);
       const bytes = randomBytes(16 << 20);
       const socket = alice.connectOut(vip);
