@@ -45,7 +45,7 @@ export class H2Conversation implements Conversation {
   }
 
   get held(): number {
-    return this.#client.held + this.#server.held + this.#streams.held;
+    return ownOctets + this.#client.held + this.#server.held + this.#streams.held;
   }
 
   #asked(streamId: number, fields: readonly HeaderField[]): boolean {
@@ -101,5 +101,7 @@ function grpcStatusOf(value: string): number {
   return /^(?:[0-9]|1[0-6])$/.test(value) ? Number(value) : grpcUnknown;
 }
 
+/** What it takes without anything in it. */
+const ownOctets = 3_328;
 const grpcType = "application/grpc";
 const grpcUnknown = 2;

@@ -20,7 +20,7 @@ export class H2Direction implements FrameSink {
   readonly #endsMatter: boolean;
   readonly #reader = new FrameReader(this);
   readonly #blocks = new HeaderBlocks();
-  readonly #decoder = new HpackDecoder({ tableSize: tableOctets, listSize: mostListOctets });
+  readonly #decoder = new HpackDecoder({ tableSize: tableOctets, listSize: mostListOctets }, isWanted);
   #begun = false;
   /** Octets of a frame that isn't whole, and of a block that isn't. */
   #frameOctets = 0;
@@ -98,6 +98,11 @@ export class H2Direction implements FrameSink {
   }
 }
 
+/** What the outcome of a request is read from. */
+function isWanted(name: string): boolean {
+  return name === ":status" || name === "grpc-status" || name === "content-type";
+}
+
 const unreadable = protocolError("not understood in passing");
 /** Also where more was allowed: hardly anybody takes it, and it would have to be kept. */
 const tableOctets = 4_096;
@@ -105,4 +110,4 @@ const mostListOctets = 65_536;
 /** Of frames that are neither content nor fields; the largest of these is SETTINGS. */
 const mostOtherOctets = 16_384;
 /** What an entry of HPACK's table takes beside what RFC 7541 has it count for. */
-const entryOctets = 56;
+const entryOctets = 52;

@@ -1,6 +1,6 @@
 /** HTTP/1: core/protocol/http1 does it all. */
 import { Exchanges } from "../../core/protocol/http1/exchanges.ts";
-import type { Conversation, RequestSink } from "./conversation.ts";
+import { mostHeldOctets, type Conversation, type RequestSink } from "./conversation.ts";
 
 export class Http1Conversation implements Conversation {
   readonly #exchanges: Exchanges;
@@ -12,11 +12,11 @@ export class Http1Conversation implements Conversation {
   }
 
   client(bytes: Uint8Array, nowMs: number): boolean {
-    return this.#exchanges.requests(bytes, nowMs);
+    return this.#exchanges.requests(bytes, nowMs) && this.held <= mostHeldOctets;
   }
 
   server(bytes: Uint8Array, nowMs: number): boolean {
-    return this.#exchanges.responses(bytes, nowMs);
+    return this.#exchanges.responses(bytes, nowMs) && this.held <= mostHeldOctets;
   }
 
   serverEnded(nowMs: number): void {
@@ -28,6 +28,10 @@ export class Http1Conversation implements Conversation {
   }
 
   get held(): number {
-    return this.#exchanges.held;
+    return ownOctets + this.#exchanges.held + this.#exchanges.open * requestOctets;
   }
 }
+
+/** What it takes without anything in it; and a request that is not answered. */
+const ownOctets = 2_560;
+const requestOctets = 80;

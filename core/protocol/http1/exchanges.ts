@@ -63,7 +63,12 @@ export class Exchanges {
     for (const { status, startMs } of this.#open.splice(0)) this.#sink.exchanged(status, nowMs - startMs);
   }
 
-  /** Octets that are kept of both directions; a few dozen more for each request that is open. */
+  /** Requests without an answer, or with half of one. */
+  get open(): number {
+    return this.#open.length;
+  }
+
+  /** Octets that are kept of both directions. */
   get held(): number {
     return this.#requests.held + this.#responses.held;
   }

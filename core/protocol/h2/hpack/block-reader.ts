@@ -40,18 +40,34 @@ export class BlockReader implements Cursor {
    */
   text(longest: number): string | undefined {
     const huffman = (this.next & 128) !== 0;
+    const from = this.#skipText();
+    if (from < 0) return undefined;
+    if (huffman) return this.#huffman(from, this.at, longest);
+    this.textLength = this.at - from;
+    return this.textLength <= longest ? this.bytes.toString("latin1", from, this.at) : "";
+  }
+
+  /** As {@link text} where nobody is interested in what it says: as many blanks, which all share their memory. */
+  blanks(longest: number): string | undefined {
+    const huffman = (this.next & 128) !== 0;
+    const from = this.#skipText();
+    if (from < 0) return undefined;
+    if (huffman) return this.#huffman(from, this.at, 0) === undefined ? undefined : blanks(this.textLength, longest);
+    this.textLength = this.at - from;
+    return blanks(this.textLength, longest);
+  }
+
+  /** @returns where the text begins, or -1 with a fault. */
+  #skipText(): number {
     const length = this.integer(7);
-    if (length < 0) return undefined;
+    if (length < 0) return -1;
     const from = this.at;
-    const to = from + length;
-    if (to > this.bytes.length) {
+    if (from + length > this.bytes.length) {
       this.fault = new HpackError({ code: "hpack.truncated" });
-      return undefined;
+      return -1;
     }
-    this.at = to;
-    if (huffman) return this.#huffman(from, to, longest);
-    this.textLength = length;
-    return length <= longest ? this.bytes.toString("latin1", from, to) : "";
+    this.at = from + length;
+    return from;
   }
 
   #huffman(from: number, to: number, longest: number): string | undefined {
@@ -64,5 +80,14 @@ export class BlockReader implements Cursor {
   }
 }
 
+function blanks(length: number, longest: number): string {
+  if (length > longest) return "";
+  if (length > mostBlanks) return " ".repeat(length);
+  return (madeBlanks[length] ??= " ".repeat(length));
+}
+
+/** What a table holds at most. */
+const mostBlanks = 4_096;
+const madeBlanks: string[] = [];
 /** Where texts are decoded before they are copied: nothing of it is held between two calls. */
 const scratch = Buffer.alloc(4096);

@@ -26,6 +26,7 @@ export interface DecodedBlock {
  * error for ever.
  */
 export class HpackDecoder {
+  readonly #isWanted: ((name: string) => boolean) | undefined;
   readonly #listSize: number;
   readonly #table = new DynamicTable(defaultTableSize);
   #tableLimit: number;
@@ -33,8 +34,12 @@ export class HpackDecoder {
   #owed: number | undefined;
   #failure: HpackError | undefined;
 
-  /** A `tableSize` under 4,096 counts from `limitTable` on: the peer may not have heard of it before (RFC 9113 6.5.3). */
-  constructor(limits: HpackLimits) {
+  /**
+   * A `tableSize` under 4,096 counts from `limitTable` on: the peer may not have heard of it before (RFC 9113 6.5.3).
+   * @param isWanted which fields are of interest: of others that are spelled out only names and lengths are right. Default: all.
+   */
+  constructor(limits: HpackLimits, isWanted?: (name: string) => boolean) {
+    this.#isWanted = isWanted;
     this.#listSize = limits.listSize;
     this.#tableLimit = Math.max(limits.tableSize, defaultTableSize);
   }
@@ -111,7 +116,8 @@ export class HpackDecoder {
       return -1;
     }
     const nameLength = index === 0 ? reader.textLength : name.length;
-    const value = reader.text(longest - nameLength);
+    const isWanted = this.#isWanted === undefined || this.#isWanted(name);
+    const value = isWanted ? reader.text(longest - nameLength) : reader.blanks(longest - nameLength);
     if (value === undefined) return -1;
     const size = nameLength + reader.textLength + fieldOverhead;
     if (size > longest + fieldOverhead) {

@@ -137,6 +137,34 @@ suite("the HPACK decoder", () => {
   });
 });
 
+suite("the HPACK decoder of somebody who passes by", () => {
+  test("of what is not wanted only names and lengths are right, and tables stay in step all the same", () => {
+    fc.assert(
+      fc.property(fc.array(fields, { maxLength: 20 }), (lists) => {
+        const encoder = new HpackEncoder();
+        const all = new HpackDecoder(limits);
+        const some = new HpackDecoder(limits, (name) => name === ":status" || name === "x-a");
+        for (const list of lists) {
+          const block = encoder.encode(list);
+          const [expected, got] = [decoded(all, block), decoded(some, block)];
+          const shape = ({ name, value }: HeaderField): unknown[] => [name, value.length];
+          assert.deepEqual(got.fields.map(shape), expected.fields.map(shape));
+          assert.deepEqual(
+            [got.size, got.tooLarge, some.table.size],
+            [expected.size, expected.tooLarge, all.table.size],
+          );
+          got.fields.forEach(({ name, value }, at) => {
+            if (name === ":status" || name === "x-a") assert.equal(value, expected.fields[at]?.value);
+          });
+        }
+      }),
+      { numRuns: 300 },
+    );
+    const broken = new HpackDecoder(limits, () => false);
+    assert.equal(failed(broken, "0001618100").type.code, "hpack.bad-huffman");
+  });
+});
+
 suite("the HPACK encoder", () => {
   test("a field that repeats takes one octet, and one that does not leaves nothing in the table", () => {
     const encoder = new HpackEncoder();
