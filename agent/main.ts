@@ -22,6 +22,7 @@ import { ConfigError, parseConfig, type AgentConfig } from "./config.ts";
 import { Departure } from "./departure.ts";
 import { dnsListenSettings, dnsWorkerSettings } from "./dns/config.ts";
 import { environmentProblem, protectMemory } from "./hardening.ts";
+import { watchClock } from "./clock-watch.ts";
 import { FakeCa } from "./fake-ca.ts";
 import { LocalMeshError } from "./local-mesh/fields.ts";
 import { localMesh } from "./local-mesh/local-mesh.ts";
@@ -295,6 +296,7 @@ class Agent {
       process.exit(2);
     }
     watchDescriptors(this.#workers.signs, systemClock);
+    watchClock(systemClock, this.#log);
     await this.#crl?.start();
     await this.#workers.start();
     for (const message of this.#revocationGreeting()) this.#workers.broadcast(message);
