@@ -51,7 +51,12 @@ export async function handleInboundHbone(
   const refusal =
     request instanceof HboneError
       ? malformed(request)
-      : (overLimit(context, pod) ?? (await connectInside(context, pod, stream, request, connection)));
+      : (overLimit(context, pod) ??
+        (await connectInside(context, pod, stream, request, connection).catch((thrown: unknown) => {
+          connection.close("INTERNAL_BUG");
+          stream.refuse(closeReasons.INTERNAL_BUG.status);
+          throw thrown;
+        })));
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
   stream.refuse(refusal.status, refusal.reason === "WORKLOAD_GONE" ? goneHeaders : undefined);

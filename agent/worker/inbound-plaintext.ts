@@ -28,7 +28,11 @@ export async function handleInboundPlaintext(context: WorkerContext, pod: Served
   const client = new TcpEnd(socket, context.resets);
   const refusal: Failure | undefined = pod.isFull
     ? { reason: "POD_CONN_LIMIT", details: {} }
-    : await connectInside(context, pod, socket, client, connection);
+    : await connectInside(context, pod, socket, client, connection).catch((thrown: unknown) => {
+        connection.close("INTERNAL_BUG");
+        client.reset();
+        throw thrown;
+      });
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
   client.reset();

@@ -40,7 +40,11 @@ export async function handleOutbound(context: WorkerContext, pod: ServedPod, soc
   const client = new TcpEnd(socket, context.resets);
   const refusal = pod.isFull
     ? failure("POD_CONN_LIMIT")
-    : await new Outbound(context, pod, connection, client, trace).run(socket);
+    : await new Outbound(context, pod, connection, client, trace).run(socket).catch((thrown: unknown) => {
+        connection.close("INTERNAL_BUG");
+        client.reset();
+        throw thrown;
+      });
   if (refusal === undefined) return;
   connection.close(refusal.reason, refusal.details);
   // The application believes that it is connected: only a reset tells it that it never was.

@@ -256,7 +256,7 @@ export class ServedPod {
     this.#look();
   }
 
-  /** A rejected promise here is our own bug: it is told, and the connection ends, without an uncaught rejection. */
+  /** A rejected promise here is our own bug, which has ended its connection already: it is told, without an uncaught rejection. */
   #guard(work: Promise<void>): void {
     work.catch((thrown: unknown) => {
       this.#context.log.error({ err: thrown, pod: this.uid }, "internal bug while serving a connection");
