@@ -17,8 +17,7 @@ const skip = cluster instanceof Unavailable ? `no cluster: ${cluster.missing}` :
 describe("ambientctl", { skip }, () => {
   const mesh = cluster as Cluster;
   const ctl = (...args: readonly string[]) => ambientctl(mesh, ...args);
-  const install = (...flags: readonly string[]) =>
-    ctl("install", ...["--set", `image.tag=${tag}`, "--set", "agent.terminationGracePeriodSeconds=8"], ...flags);
+  const install = (...flags: readonly string[]) => ctl("install", "--set", `image.tag=${tag}`, ...flags);
   let tag = "";
 
   before(async () => {
