@@ -250,7 +250,7 @@ class Agent {
     }
     this.#metrics = new AgentMetrics({
       port: config.statsPort,
-      tag: config.metadata["ISTIO_VERSION"] ?? "unknown",
+      tag: config.metadata["ISTIO_VERSION"] ?? version(),
       clock: systemClock,
       log,
       broadcast: (message) => this.#workers.broadcast(message),
