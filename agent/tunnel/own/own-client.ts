@@ -74,7 +74,7 @@ export class OwnClient implements ClientTunnel, TunnelSide {
 
   open(headers: Readonly<Record<string, string>>, opener: StreamOpener, withinMs = defaultDeadlineMs): void {
     const opening = new Opening(this, this.#link, opener);
-    const stream = this.#phase === "closed" ? undefined : this.#link.connection.open(fieldsOf(headers), opening);
+    const stream = this.#phase === "closed" ? undefined : this.#begin(headers, opening);
     if (stream !== undefined) return opening.await(stream, this.#clock, withinMs);
     // Its peer leaves, or no stream has an id any more.
     this.retire();
@@ -121,6 +121,16 @@ export class OwnClient implements ClientTunnel, TunnelSide {
   lost(): void {
     this.#phase = "closed";
     this.changed?.();
+  }
+
+  #begin(headers: Readonly<Record<string, string>>, opening: Opening): H2Stream | undefined {
+    try {
+      return this.#link.connection.open(fieldsOf(headers), opening);
+    } catch (thrown) {
+      // A bug of ours, and no reason to lose the room for others.
+      this.release();
+      throw thrown;
+    }
   }
 
   #finishIfLeft(): void {

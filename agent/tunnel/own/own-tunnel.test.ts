@@ -117,6 +117,14 @@ suite("a client's tunnel", () => {
     }
   });
 
+  test("headers that can't be written cost no room", async () => {
+    const { tunnel } = await servedByHand();
+    tunnel.reserve();
+    const opener = { opened: () => {}, failed: () => {} };
+    assert.throws(() => tunnel.open({ ":method": "CONNECT", ":authority": "\u4f8b:80" }, opener), RangeError);
+    assert.deepEqual([tunnel.streams, tunnel.room], [0, 100]);
+  });
+
   test("a tunnel whose peer breaks the rules has no room from that moment on", async () => {
     const { tunnel, peer } = await servedByHand();
     assert.equal(tunnel.room, 100);

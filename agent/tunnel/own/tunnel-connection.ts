@@ -83,7 +83,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     this.connection.start();
   }
 
-  /** The TLS socket has been read from before, too early for anybody to hear. */
+  /** There is no transport any more, and every stream has heard it, or is about to. */
   get isGone(): boolean {
     return this.#phase === "gone";
   }

@@ -115,8 +115,10 @@ export class H2Connection {
     const id = this.#isOver ? undefined : this.#streams.nextId();
     if (id === undefined) return undefined;
     const isConnect = fields.some(({ name, value }) => name === ":method" && value === "CONNECT");
+    // Before there is a stream: it may throw, for a bug of ours.
+    const block = this.#send.encoder.encode(fields);
     const stream = this.#life.begin(id, listener, isConnect);
-    this.#life.writeHead(stream, fields, endStream);
+    this.#life.writeBlock(stream, block, endStream);
     return stream;
   }
 

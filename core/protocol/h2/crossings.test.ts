@@ -131,4 +131,20 @@ test("a peer that answers none of our SETTINGS is not told more and more", () =>
   assert.equal(connection.resizeWindows(70_000), true);
 });
 
+test("a request that can't be written leaves no stream, and no trace in the table that the others are read with", () => {
+  const pair = new SimPair();
+  const [method, baggage] = [
+    { name: ":method", value: "CONNECT" },
+    { name: "baggage", value: "only here" },
+  ];
+  const listener = pair.open().near;
+  const unfit = [method, baggage, { name: "forwarded", value: "host=\u4f8b" }];
+  assert.throws(() => pair.client.connection.open(unfit, listener), RangeError);
+  assert.equal(pair.client.connection.streams, 1);
+  assert.ok(pair.client.connection.open([method, { name: ":authority", value: "b:1" }, baggage], listener));
+  pair.settle();
+  assert.equal(pair.server.error, undefined);
+  assert.deepEqual(pair.server.streams.at(-1)?.request?.fields, [baggage]);
+});
+
 const wide = { initialWindowSize: 1 << 20, maxFrameSize: 16_384, maxHeaderListSize: 65_536 };

@@ -21,10 +21,7 @@ export interface AnswerHead {
   readonly fields: readonly HeaderField[];
 }
 
-/**
- * Not a message that RFC 9113 knows: its stream has to be reset. @property request the pseudo-headers of a request that could be
- * told apart all the same, so that it can be answered before.
- */
+/** Not a message that RFC 9113 knows: its stream has to be reset. */
 export interface MalformedHead {
   readonly kind: "malformed";
   readonly detail: string;

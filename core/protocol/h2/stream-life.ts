@@ -41,9 +41,13 @@ export class StreamLife {
     return stream;
   }
 
+  /** @throws RangeError where {@link HpackEncoder.encode} does. */
   writeHead(stream: H2Stream, fields: readonly HeaderField[], endStream: boolean): void {
-    const { encoder, peer } = this.#send;
-    this.#transport.write(headersFrames(stream.id, encoder.encode(fields), endStream, peer.maxFrameSize));
+    this.writeBlock(stream, this.#send.encoder.encode(fields), endStream);
+  }
+
+  writeBlock(stream: H2Stream, block: Uint8Array, endStream: boolean): void {
+    this.#transport.write(headersFrames(stream.id, block, endStream, this.#send.peer.maxFrameSize));
     if (endStream) this.endLocally(stream);
   }
 

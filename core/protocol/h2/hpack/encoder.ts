@@ -26,7 +26,14 @@ export class HpackEncoder {
   encode(fields: readonly HeaderField[]): Uint8Array {
     const block = Buffer.allocUnsafe(longestBlock(fields));
     let at = this.#writeTableSize(block);
-    for (const field of fields) at = this.#writeField(block, at, field);
+    try {
+      for (const field of fields) at = this.#writeField(block, at, field);
+    } catch (thrown) {
+      // What was indexed before is never sent: both tables begin again.
+      this.#table.clear();
+      this.#lowest = 0;
+      throw thrown;
+    }
     return block.subarray(0, at);
   }
 
