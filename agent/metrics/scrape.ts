@@ -33,7 +33,10 @@ function* samplesOf(ledger: Ledger, name: MetricName): Generator<Sample> {
     return;
   }
   const { type, labels, buckets } = metricFamily(name);
-  if (name === "istio_requests") return yield* requestSamples(ledger, labels);
+  if (name === "istio_requests") {
+    yield* requestSamples(ledger, labels);
+    return;
+  }
   switch (type) {
     case "counter":
       for (const { text, value } of ledger.counter(name)) yield ["_total", text, value];

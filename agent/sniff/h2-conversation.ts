@@ -41,7 +41,7 @@ export class H2Conversation implements Conversation {
 
   over(nowMs: number): void {
     this.#nowMs = nowMs;
-    while (this.#streams.size > 0) this.#report(0);
+    while (this.#streams.size > 0) this.#report(this.#streams.size - 1);
   }
 
   get held(): number {

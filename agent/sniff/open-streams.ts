@@ -1,6 +1,6 @@
 /** The streams of one sniffed HTTP/2 connection: a few octets each, because there may be a thousand of each of ten thousand connections. */
 
-/** Slots are numbered from 0 and stay the same until a stream is removed. */
+/** Slots are numbered from 0, in the order of their ids, and stay the same until a stream is removed. */
 export class OpenStreams {
   /** Three words a slot: id, start, and status, gRPC status and kind in one. */
   #words = new Uint32Array(fewest * words);
@@ -15,7 +15,7 @@ export class OpenStreams {
     return this.#words.byteLength;
   }
 
-  /** @returns false where there are too many. */
+  /** @param id above all that were there before. @returns false where there are too many. */
   add(id: number, startMs: number, isGrpc: boolean): boolean {
     if (this.#size >= mostStreams) return false;
     if ((this.#size + 1) * words > this.#words.length) this.#resize(this.#words.length * 2);
@@ -29,13 +29,20 @@ export class OpenStreams {
 
   /** The slot of a stream; -1: it is not there. */
   find(id: number): number {
-    for (let slot = 0; slot < this.#size; slot++) if (this.#words[slot * words] === id) return slot;
+    let [from, to] = [0, this.#size - 1];
+    while (from <= to) {
+      const slot = (from + to) >>> 1;
+      const found = this.#words[slot * words]!;
+      if (found === id) return slot;
+      if (found < id) from = slot + 1;
+      else to = slot - 1;
+    }
     return -1;
   }
 
   remove(slot: number): void {
+    if (slot < this.#size - 1) this.#words.copyWithin(slot * words, (slot + 1) * words, this.#size * words);
     this.#size -= 1;
-    if (slot < this.#size) this.#words.copyWithin(slot * words, this.#size * words, (this.#size + 1) * words);
     if (this.#size === 0 && this.#words.length > kept * words) this.#words = new Uint32Array(fewest * words);
   }
 
