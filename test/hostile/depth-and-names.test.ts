@@ -1,6 +1,5 @@
 /** Input that nests without end, and names that JavaScript has a meaning for: told like any other mistake, and kept like any other name. */
 import assert from "node:assert/strict";
-import { generateKeyPairSync } from "node:crypto";
 import { describe, test } from "node:test";
 import { LocalMeshError } from "../../agent/local-mesh/fields.ts";
 import { localMesh } from "../../agent/local-mesh/local-mesh.ts";
