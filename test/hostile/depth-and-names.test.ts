@@ -218,13 +218,7 @@ function nested(inner: Buffer, depth: number, tags: readonly number[]): Buffer {
   return Buffer.concat(parts.reverse());
 }
 
-const connect = {
-  method: "CONNECT",
-  authority: "10.0.0.1:80",
-  scheme: undefined,
-  path: undefined,
-  protocol: undefined,
-};
+const connect = { kind: "request", method: "CONNECT", authority: "10.0.0.1:80" } as const;
 const brackets = [
   ["[", "]"],
   ["{a: ", "}"],
