@@ -22,7 +22,13 @@ import {
 } from "./listeners/pod-listeners.ts";
 import type { HeldListener, StoreClient } from "./listeners/store-client.ts";
 import { PodConnections, podConnectionCells } from "./pod-connections.ts";
-import type { FromWorker, PodDelivery, PodDescriptors, ToWorker } from "./worker-messages.ts";
+import {
+  descriptorsOf,
+  type FromWorker,
+  type PodDelivery,
+  type PodDescriptors,
+  type ToWorker,
+} from "./worker-messages.ts";
 
 export class PodError extends TypedError<
   | ListenError["type"]
@@ -415,10 +421,6 @@ function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxErr
 
 function closeListeners(listeners: PodDescriptors): void {
   descriptorsOf(listeners).forEach(closeDescriptor);
-}
-
-function descriptorsOf({ outbound, plaintext, hbone, dns = [] }: PodDescriptors): number[] {
-  return [outbound, plaintext, hbone, ...dns.map(({ fd }) => fd)];
 }
 
 function sameNamespace(one: number, other: number): boolean {

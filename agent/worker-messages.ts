@@ -40,6 +40,11 @@ export interface PodDescriptors {
   readonly dns?: readonly DnsDescriptor[];
 }
 
+/** All of them. */
+export function descriptorsOf({ outbound, plaintext, hbone, dns = [] }: PodDescriptors): number[] {
+  return [outbound, plaintext, hbone, ...dns.map(({ fd }) => fd)];
+}
+
 /** One of a pod's sockets for DNS: for each loopback address one of each protocol. */
 export interface DnsDescriptor {
   readonly protocol: "udp" | "tcp";

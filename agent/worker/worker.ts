@@ -16,7 +16,15 @@ import type { Counters } from "../metrics/counters.ts";
 import type { GaugeRow } from "../metrics/rows.ts";
 import { reporterOf } from "../metrics/traffic-labels.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
-import type { FromWorker, PodDelivery, ToWorker, TunnelCounts, WorkerDump, WorkerStart } from "../worker-messages.ts";
+import {
+  descriptorsOf,
+  type FromWorker,
+  type PodDelivery,
+  type ToWorker,
+  type TunnelCounts,
+  type WorkerDump,
+  type WorkerStart,
+} from "../worker-messages.ts";
 import { Revocations, type RevokedSerials } from "../revocation/revocations.ts";
 import { ResetWatch } from "../relay/reset-watch.ts";
 import { HeldMemory } from "../tunnel/held-memory.ts";
@@ -304,7 +312,7 @@ export class DataPlaneWorker {
   #serve(delivery: PodDelivery): void {
     const { uid } = delivery;
     if (this.#phase === "draining" || this.#pods.has(uid)) {
-      for (const descriptor of Object.values(delivery.descriptors) as number[]) closeDescriptor(descriptor);
+      descriptorsOf(delivery.descriptors).forEach(closeDescriptor);
       return this.#modules.send({ kind: "pod-failed", uid, detail: "already served, or the agent is shutting down" });
     }
     const pod: ServedPod = new ServedPod(this.#context, delivery, () => this.#gone(pod));
