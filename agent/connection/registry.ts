@@ -27,7 +27,7 @@ export class ConnectionRegistry {
   readonly #byPod = new Map<string, Set<Connection>>();
   readonly #admitted = new ConnectionIndex<Connection>();
   readonly #sockets = { outbound: 0, inbound: 0 };
-  readonly #awaited: { readonly connections: Set<Connection>; readonly settle: () => void }[] = [];
+  readonly #awaited = new Set<{ readonly connections: Set<Connection>; readonly settle: () => void }>();
   readonly #state: MeshState;
   readonly #judgement: InTurns<Connection>;
 
@@ -69,14 +69,17 @@ export class ConnectionRegistry {
     const ofPod = this.#byPod.get(registered.pod);
     ofPod?.delete(connection);
     if (ofPod?.size === 0) this.#byPod.delete(registered.pod);
-    for (const { connections, settle } of this.#awaited)
-      if (connections.delete(connection) && connections.size === 0) settle();
+    for (const awaited of this.#awaited) {
+      if (!awaited.connections.delete(connection) || awaited.connections.size > 0) continue;
+      this.#awaited.delete(awaited);
+      awaited.settle();
+    }
   }
 
   /** Settles when every connection that is open now has ended; later ones do not count. */
   presentOnesEnded(): Promise<void> {
     if (this.#connections.size === 0) return Promise.resolve();
-    return new Promise((settle) => this.#awaited.push({ connections: new Set(this.#connections.keys()), settle }));
+    return new Promise((settle) => this.#awaited.add({ connections: new Set(this.#connections.keys()), settle }));
   }
 
   ofPod(pod: string): ReadonlySet<Connection> {
