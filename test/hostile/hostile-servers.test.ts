@@ -223,7 +223,7 @@ onEngines("H027 a peer that refuses every stream is not asked without end", { sk
 
 onEngines(
   "H031 a peer that takes bytes and answers nothing is given up after twenty seconds, and only its tunnel stalls",
-  { skip, pending: "a stream whose tunnel goes is told as TUNNEL_LOST, whatever the tunnel went for" },
+  { skip },
   async (t, engine) => {
     const dave = testIdentity(root, identityOf("dave"));
     const update = { workloads: [pod("default/dave", "10.99.0.22")] };
