@@ -6,8 +6,10 @@ import { createServer, type Socket } from "node:net";
 
 const unanswered = new Set<Socket>();
 let answered = 0;
+let accepted = 0;
 
 const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  accepted += 1;
   unanswered.add(socket);
   socket.on("data", (chunk) => {
     socket.write(chunk);
@@ -18,15 +20,17 @@ const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => 
 });
 server.listen({ host: "::", port: 9000, backlog: 1024 }, () => say({ event: "serving" }));
 
-process.once("SIGTERM", () => {
-  // Whoever was queued has been accepted by then.
-  setImmediate(() => {
-    server.close(() => {
-      say({ event: "over", answered, unanswered: unanswered.size });
-      process.exit();
-    });
+// Behind the next poll, not before it.
+process.once("SIGTERM", () => setImmediate(() => setImmediate(closeOnceEmpty, accepted)));
+
+/** Who is in the kernel's queue when it is closed is reset: it is closed at the end of a turn in which nobody was. */
+function closeOnceEmpty(before: number): void {
+  if (accepted !== before) return void setImmediate(closeOnceEmpty, accepted);
+  server.close(() => {
+    say({ event: "over", answered, unanswered: unanswered.size });
+    process.exit();
   });
-});
+}
 
 function say(what: object): void {
   process.stdout.write(`${JSON.stringify(what)}\n`);
