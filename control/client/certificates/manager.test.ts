@@ -1,17 +1,9 @@
 import assert from "node:assert/strict";
-import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ManualClock, type Clock } from "../../../core/base/clock.ts";
-import { silentLog } from "../../../core/base/log.ts";
-import { seededRandom } from "../../../core/base/random.ts";
-import { formatIdentity, type Identity } from "../../../core/protocol/spiffe/identity.ts";
-import { CertificateError, type CertificateProvider, type WorkloadCertificate } from "./certificate.ts";
-import { CertificateManager, type CertificateChange } from "./manager.ts";
-
-const hour = 3_600_000;
-const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-const cart = identity("cart");
+import { formatIdentity } from "../../../core/protocol/spiffe/identity.ts";
+import { CertificateError } from "./certificate.ts";
+import { cart, certificateFor, codeOf, hour, identity, issued, settle, start } from "./test-support/managed.ts";
 
 test("F-136 callers that come together share one fetch and get the same certificate", async () => {
   const { manager, provider } = start();
@@ -216,76 +208,6 @@ test("F-138 forgetting an identity ends its fetch, answers who waits, and leaves
   );
 });
 
-test("H109 a clock that jumps past the end of a certificate ends it at the next question", async () => {
-  const clock = new ManualClock();
-  let skewMs = 0;
-  const { manager, provider, changes } = start(1, {
-    nowMs: () => clock.nowMs(),
-    wallMs: () => clock.wallMs() + skewMs,
-    after: (ms, fire) => clock.after(ms, fire),
-  });
-  await issued(manager, provider, hour, clock.wallMs());
-  skewMs = 2 * hour;
-  const asked = manager.certificate(cart, "realtime");
-  assert.equal(changes.at(-1)?.kind, "expired");
-  await provider.issue(hour, clock.wallMs() + skewMs);
-  assert.ok(!((await asked) instanceof CertificateError));
-});
-
-for (const [what, stepMs] of [
-  ["an hour back", -hour],
-  ["ten years back", -10 * 365 * 24 * hour],
-  ["an hour on", hour],
-] as const) {
-  test(`H109 a clock that is set ${what} while a pause runs makes it neither longer nor shorter`, async () => {
-    const { manager, provider, clock, step } = stepping();
-    const asked = manager.certificate(cart, "realtime");
-    await provider.fail();
-    await asked;
-    step(stepMs);
-    const { nextAttempt = 0 } = manager.dump()[0] ?? {};
-    assert.ok(nextAttempt > clock.wallMs() + stepMs && nextAttempt <= clock.wallMs() + stepMs + 1_200);
-    clock.advance(790);
-    assert.equal(provider.fetches, 1);
-    clock.advance(420);
-    assert.equal(provider.fetches, 2);
-  });
-
-  test(`H109 a clock that is set ${what} keeps nobody from asking again when a renewal has failed`, async () => {
-    const { manager, provider, clock, step } = stepping();
-    await issued(manager, provider, 24 * hour, clock.wallMs());
-    clock.advance((manager.dump()[0]?.nextAttempt ?? 0) - clock.wallMs());
-    assert.equal(provider.fetches, 2);
-    await provider.fail();
-    step(stepMs);
-    clock.advance(1_300);
-    assert.equal(provider.fetches, 3);
-  });
-}
-
-test("H109 a clock ten years ahead asks for each certificate at the pace of its pauses, and once it is right gets it", async () => {
-  const { manager, provider, clock, step } = stepping();
-  const who = Array.from({ length: 8 }, (_, at) => identity(`sa-${at}`));
-  for (const one of who) void manager.certificate(one, "realtime");
-  for (const _ of who) await provider.issue(24 * hour, clock.wallMs());
-  assert.equal(provider.fetches, 8);
-  step(10 * 365 * 24 * hour);
-  // The authority knows the time: what it gives has ended by this clock. Connections ask all the while.
-  for (let second = 0; second < 3_600; second++) {
-    for (const one of who) for (let each = 0; each < 3; each++) void manager.certificate(one, "realtime");
-    while (provider.running() > 0) await provider.issue(24 * hour, clock.wallMs());
-    clock.advance(1_000);
-  }
-  // Pauses of 1, 2, 4 … 150 seconds, each cut short once.
-  assert.ok(provider.fetches < 8 * 75, `${provider.fetches} fetches in an hour`);
-  step(0);
-  for (let second = 0; second < 180; second++) {
-    clock.advance(1_000);
-    while (provider.running() > 0) await provider.issue(24 * hour, clock.wallMs());
-  }
-  for (const one of who) assert.ok(manager.current(one));
-});
-
 test("the dump holds no key and no PEM", async () => {
   const { manager, provider } = start();
   await issued(manager, provider, hour);
@@ -327,109 +249,3 @@ test("whatever happens in whatever order, no more than eight fetches run and eve
     { numRuns: 60 },
   );
 });
-
-interface Pending {
-  readonly identity: Identity;
-  readonly signal: AbortSignal;
-  readonly resolve: (result: WorkloadCertificate | CertificateError) => void;
-  readonly reject: (thrown: Error) => void;
-}
-
-/** Answers when a test says so; `dead`: at once, with an error. */
-class FakeProvider implements CertificateProvider {
-  readonly pending: Pending[] = [];
-  fetches = 0;
-  dead = false;
-  readonly #wallMs: () => number;
-
-  constructor(wallMs: () => number) {
-    this.#wallMs = wallMs;
-  }
-
-  fetch(identity: Identity, signal: AbortSignal): Promise<WorkloadCertificate | CertificateError> {
-    this.fetches += 1;
-    if (this.dead) return Promise.resolve(unavailable(identity));
-    const { promise, resolve, reject } = Promise.withResolvers<WorkloadCertificate | CertificateError>();
-    this.pending.push({ identity, signal, resolve, reject });
-    return promise;
-  }
-
-  running(): number {
-    return this.pending.filter(({ signal }) => !signal.aborted).length;
-  }
-
-  async issue(lifeMs = hour, wallMs = this.#wallMs()): Promise<void> {
-    const next = this.#next();
-    next?.resolve(certificateFor(next.identity, wallMs, lifeMs));
-    await settle();
-  }
-
-  async fail(): Promise<void> {
-    const next = this.#next();
-    next?.resolve(unavailable(next.identity));
-    await settle();
-  }
-
-  #next(): Pending | undefined {
-    const index = this.pending.findIndex(({ signal }) => !signal.aborted);
-    return index < 0 ? undefined : this.pending.splice(index, 1)[0];
-  }
-}
-
-function start(seed = 1, clock: Clock = new ManualClock()) {
-  const provider = new FakeProvider(() => clock.wallMs());
-  const manager = new CertificateManager({ provider, clock, random: seededRandom(seed), log: silentLog });
-  const changes: CertificateChange[] = [];
-  manager.onChange((change) => changes.push(change));
-  return { manager, provider, clock: clock as ManualClock, changes };
-}
-
-/** The wall clock is set to another time than that of the simulation. */
-function stepping() {
-  const clock = new ManualClock();
-  let skewMs = 0;
-  const step = (ms: number): void => void (skewMs = ms);
-  const stepped: Clock = {
-    nowMs: () => clock.nowMs(),
-    wallMs: () => clock.wallMs() + skewMs,
-    after: (ms, fire) => clock.after(ms, fire),
-  };
-  return { ...start(1, stepped), clock, step };
-}
-
-async function issued(manager: CertificateManager, provider: FakeProvider, lifeMs: number, wallMs?: number) {
-  const asked = manager.certificate(cart, "realtime");
-  await provider.issue(lifeMs, wallMs);
-  const answer = await asked;
-  assert.ok(!(answer instanceof CertificateError));
-  return answer;
-}
-
-function certificateFor(of: Identity, wallMs: number, lifeMs: number): WorkloadCertificate {
-  return {
-    identity: of,
-    key: privateKey,
-    chainPem: ["-----BEGIN CERTIFICATE-----"],
-    rootsPem: "-----BEGIN CERTIFICATE-----",
-    serialNumber: "0A",
-    notBefore: wallMs,
-    notAfter: wallMs + lifeMs,
-  };
-}
-
-function unavailable(of: Identity): CertificateError {
-  return new CertificateError({ code: "certificate.unavailable", identity: formatIdentity(of), detail: "dead" });
-}
-
-function identity(serviceAccount: string): Identity {
-  return { trustDomain: "cluster.local", namespace: "shop", serviceAccount };
-}
-
-function codeOf(answer: WorkloadCertificate | CertificateError): string | undefined {
-  return answer instanceof CertificateError ? answer.type.code : undefined;
-}
-
-/** Lets promises that are settled run their callbacks. */
-function settle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
