@@ -74,6 +74,7 @@ for (const [value, named] of [
   ["agent.env.RUST_LOG=debug", /agent\/env/],
   ["agent.env.FAKE_CA=true", /agent\/env/],
   ["agent.requireWaypoint=perhaps", /agent\/requireWaypoint/],
+  ["agent.crlConfigMap=A_B", /agent\/crlConfigMap/],
   ["agent.logLevel=info\\,access", /agent\/logLevel/],
   ["logLevel=loud", /logLevel/],
   ["logFormat=xml", /logFormat/],
@@ -160,6 +161,11 @@ test("the agent understands its environment", { skip }, async () => {
     "logFormat=plain",
   );
   assert.equal(lax.get("AMBIENTD_REQUIRE_WAYPOINT"), "false");
+  assert.equal(lax.get("CRL_PATH"), undefined);
+  assert.equal(
+    (await environmentOf("agent.crlConfigMap=istio-ca-crl")).get("CRL_PATH"),
+    "/var/run/secrets/crl/ca-crl.pem",
+  );
   assert.equal(lax.get("LOG_LEVEL"), "info,access=warn");
   assert.equal(lax.get("LOG_FORMAT"), "plain");
 });
