@@ -226,24 +226,27 @@ describe("the installed control, asked for certificates", { skip }, () => {
     assert.match(plain.stdout + plain.stderr, /"ok":false/);
   });
 
-  it("shows other pods nothing of its agents and node daemons but their health", async () => {
-    for (const [component, port, closed] of [
-      ["agent", 15021, 15000],
-      ["cni", 8000, 15000],
+  it("shows other pods nothing of its agents and node daemons but their health, and of agents their metrics", async () => {
+    for (const [component, port, ports, closed] of [
+      // 15008 is for tunnels only: whoever scrapes 15020 by mutual TLS comes by it.
+      ["agent", 15021, [15008, 15020, 15021], 15000],
+      ["cni", 8000, [8000], 15000],
     ] as const) {
       const { name } = (await podOf(mesh, component, "node1")).metadata;
       const { status: at } = await mesh.get<{ status: { podIP: string } }>(["pod", name, "-n", systemNamespace]);
       const open = (await listening(name)).filter((listener) => !/^(127\.|\[::1\])/.test(listener));
       assert.deepEqual(
-        open.map((listener) => listener.replace(/.*:/, "")),
-        [`${port}`],
+        open.map((listener) => Number(listener.replace(/.*:/, ""))).sort((a, b) => a - b),
+        ports,
         component,
       );
       assert.equal(await reach("cart", { address: at.podIP, port }), "connected");
       assert.equal(await reach("cart", { address: at.podIP, port: closed }), "ECONNREFUSED");
-      for (const path of ["config_dump", "wds", "debug", "quitquitquit", "logging"]) {
-        const { stdout } = await mesh.execInPod(own, "cart", ["/app", "get", `http://${at.podIP}:${port}/${path}`]);
-        assert.match(stdout, /"status":404/, `${component} ${path}`);
+      for (const asked of ports.filter((one) => one !== 15008)) {
+        for (const path of ["config_dump", "wds", "debug", "quitquitquit", "logging"]) {
+          const { stdout } = await mesh.execInPod(own, "cart", ["/app", "get", `http://${at.podIP}:${asked}/${path}`]);
+          assert.match(stdout, /"status":404/, `${component} ${asked} ${path}`);
+        }
       }
     }
   });
