@@ -5,7 +5,7 @@
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { formatEndpoint, formatIp, type Endpoint } from "../../core/base/ip.ts";
-import { classIn, headerLength, types } from "../../core/protocol/dns/constants.ts";
+import { classIn, headerFlags, headerLength, types } from "../../core/protocol/dns/constants.ts";
 import { isAnswerTo } from "../../core/protocol/dns/message-view.ts";
 
 export interface LoopGuardModules {
@@ -96,7 +96,7 @@ function probeQuery(secret: string): Uint8Array {
   const labels = [nonce, keyed(secret, "asked", nonce).toString("hex"), "ambientd-loop", "invalid"];
   const header = Buffer.alloc(headerLength);
   header.set(randomBytes(2), 0);
-  header.writeUInt16BE(0x0100, 2);
+  header.writeUInt16BE(headerFlags.recursionDesired, 2);
   header.writeUInt16BE(1, 4);
   const name = labels.flatMap((label) => [Buffer.of(label.length), Buffer.from(label)]);
   return Buffer.concat([header, ...name, Buffer.of(0, 0, types.AAAA, 0, classIn)]);

@@ -1,6 +1,15 @@
 /** Answers that we give ourselves: addresses of names that we own, and refusals. Names point into the question, so its case is repeated. */
 import { parseIp } from "../../base/ip.ts";
-import { headerLength, messageLimit, plainUdpLimit, rcodes, types } from "./constants.ts";
+import {
+  classIn,
+  headerFlags,
+  headerLength,
+  longestName,
+  messageLimit,
+  plainUdpLimit,
+  rcodes,
+  types,
+} from "./constants.ts";
 import { questionEnd, type DnsQuery, type Edns } from "./message-view.ts";
 
 export interface AddressAnswer {
@@ -49,8 +58,8 @@ export function addressAnswer(answer: AddressAnswer): Uint8Array {
     out.writeUInt16BE(1, 10);
   }
   // A client over TCP can't come back another way: it gets what there is room for.
-  const flags = flagsOf(query, rcodes.noError) | flagAuthoritative;
-  out.writeUInt16BE(truncated && limit < messageLimit ? flags | flagTruncated : flags, 2);
+  const flags = flagsOf(query, rcodes.noError) | headerFlags.authoritative;
+  out.writeUInt16BE(truncated && limit < messageLimit ? flags | headerFlags.truncated : flags, 2);
   return out.subarray(0, at);
 }
 
@@ -69,9 +78,9 @@ export function refusal(
   const option = words === undefined ? empty : extendedError(words.infoCode, words.text);
   const out = Buffer.alloc(end + optLength + option.length);
   let at = writeQuestion(out, bytes, end);
-  const opcode = ((bytes[2] ?? 0) << 8) & maskOpcode;
+  const opcode = ((bytes[2] ?? 0) << 8) & headerFlags.opcode;
   const desired = ((bytes[2] ?? 0) & 1) << 8;
-  const flags = query === undefined ? flagResponse | desired | (rcode & 0xf) : flagsOf(query, rcode);
+  const flags = query === undefined ? headerFlags.response | desired | (rcode & 0xf) : flagsOf(query, rcode);
   out.writeUInt16BE(flags | opcode, 2);
   if (query?.edns !== undefined) {
     at = writeOpt(out, at, query.edns, rcode >> 4, option);
@@ -90,10 +99,10 @@ export const extendedErrors = { other: 0, notReady: 14, noReachableAuthority: 22
 
 function flagsOf(query: Pick<DnsQuery, "recursionDesired" | "checkingDisabled">, rcode: number): number {
   return (
-    flagResponse |
-    flagRecursionAvailable |
-    (query.recursionDesired ? flagRecursionDesired : 0) |
-    (query.checkingDisabled ? flagCheckingDisabled : 0) |
+    headerFlags.response |
+    headerFlags.recursionAvailable |
+    (query.recursionDesired ? headerFlags.recursionDesired : 0) |
+    (query.checkingDisabled ? headerFlags.checkingDisabled : 0) |
     (rcode & 0xf)
   );
 }
@@ -110,7 +119,7 @@ function writeQuestion(out: Buffer, bytes: Uint8Array, end: number): number {
 function writeRecord(out: Buffer, at: number, owner: number, type: number, ttl: number, data: Uint8Array): number {
   out.writeUInt16BE(0xc000 | owner, at);
   out.writeUInt16BE(type, at + 2);
-  out.writeUInt16BE(1, at + 4);
+  out.writeUInt16BE(classIn, at + 4);
   out.writeUInt32BE(ttl, at + 6);
   out.writeUInt16BE(data.length, at + 10);
   out.set(data, at + 12);
@@ -153,14 +162,5 @@ const empty = new Uint8Array(0);
 /** An OPT record without options. */
 const optLength = 11;
 const longestUdpAnswer = 4_096;
-const longestName = 255;
 /** Twelve bytes and an IPv6 address. */
 const longestAddressRecord = 28;
-
-const flagResponse = 0x8000;
-const flagAuthoritative = 0x0400;
-const flagTruncated = 0x0200;
-const flagRecursionDesired = 0x0100;
-const flagRecursionAvailable = 0x0080;
-const flagCheckingDisabled = 0x0010;
-const maskOpcode = 0x7800;

@@ -1,5 +1,16 @@
 /** Numbers of DNS (RFC 1035, RFC 6891, IANA "Domain Name System Parameters"): those that this project tells apart. */
 
+/** What stands in the second word of the header (RFC 1035 4.1.1, RFC 4035 3.2.2), each at its place in it. */
+export const headerFlags = {
+  response: 0x8000,
+  opcode: 0x7800,
+  authoritative: 0x0400,
+  truncated: 0x0200,
+  recursionDesired: 0x0100,
+  recursionAvailable: 0x0080,
+  checkingDisabled: 0x0010,
+} as const;
+
 /** OPCODE: what is asked for. */
 export const opcodes = { query: 0, notify: 4, update: 5 } as const;
 
@@ -15,6 +26,9 @@ export const classIn = 1;
 export function typeName(type: number): string {
   return typeNames.get(type) ?? "other";
 }
+
+/** What a name takes at most, its last zero included (RFC 1035 2.3.4). */
+export const longestName = 255;
 
 /** Bytes of the header, which every message begins with (RFC 1035 4.1.1). */
 export const headerLength = 12;

@@ -2,7 +2,7 @@
  * A DNS message as far as a proxy has to know it, read strictly and without copying: the header, the one question, the OPT record. The rest is
  * bytes that pass. Every walk goes forward only, and names of records are skipped, not followed: a pointer that loops costs two bytes.
  */
-import { classIn, headerLength, opcodes, rcodes, types } from "./constants.ts";
+import { classIn, headerFlags, headerLength, longestName, opcodes, rcodes, types } from "./constants.ts";
 
 /** A query with one question, from whoever. */
 export interface DnsQuery {
@@ -49,7 +49,7 @@ export type Fault = "opcode" | "question count" | "question" | "records" | "seco
 export function viewQuery(bytes: Uint8Array): DnsQuery | Unusual {
   if (bytes.length < headerLength) return { kind: "dropped", because: "too short" };
   const flags = word(bytes, 2);
-  if ((flags & flagResponse) !== 0) return { kind: "dropped", because: "a response" };
+  if ((flags & headerFlags.response) !== 0) return { kind: "dropped", because: "a response" };
   const opcode = (flags >> 11) & 0xf;
   if (opcode === opcodes.notify || opcode === opcodes.update) return viewOpaque(bytes);
   if (opcode !== opcodes.query) return refused(rcodes.notImplemented, "opcode");
@@ -64,13 +64,13 @@ export function viewQuery(bytes: Uint8Array): DnsQuery | Unusual {
   return {
     kind: "query",
     id: word(bytes, 0),
-    recursionDesired: (flags & flagRecursionDesired) !== 0,
-    checkingDisabled: (flags & flagCheckingDisabled) !== 0,
+    recursionDesired: (flags & headerFlags.recursionDesired) !== 0,
+    checkingDisabled: (flags & headerFlags.checkingDisabled) !== 0,
     question,
     edns: records.edns,
     isPlain:
       question.class === classIn &&
-      (flags & flagTruncated) === 0 &&
+      (flags & headerFlags.truncated) === 0 &&
       before === 0 &&
       additional === (records.edns === undefined ? 0 : 1),
   };
@@ -83,7 +83,7 @@ export function viewQuery(bytes: Uint8Array): DnsQuery | Unusual {
 export function isAnswerTo(query: Uint8Array, reply: Uint8Array): boolean {
   if (reply.length < headerLength || word(reply, 0) !== word(query, 0)) return false;
   const flags = word(reply, 2);
-  if ((flags & flagResponse) === 0 || ((flags ^ word(query, 2)) & maskOpcode) !== 0) return false;
+  if ((flags & headerFlags.response) === 0 || ((flags ^ word(query, 2)) & headerFlags.opcode) !== 0) return false;
   const questions = word(reply, 4);
   if (questions === 0) return (flags & 0xf) !== rcodes.noError || word(query, 4) === 0;
   if (questions !== word(query, 4)) return false;
@@ -197,13 +197,6 @@ function word(bytes: Uint8Array, at: number): number {
 
 /** A name of 255 bytes and a few options: what is longer is held back, so that those in flight are not a place to store things. */
 const longestQuery = 4_096;
-const longestName = 255;
 const longestLabel = 63;
 /** 0xc0: a pointer. What lies between it and a label's length is reserved. */
 const pointerMark = 0xc0;
-
-const flagResponse = 0x8000;
-const flagTruncated = 0x0200;
-const flagRecursionDesired = 0x0100;
-const flagCheckingDisabled = 0x0010;
-const maskOpcode = 0x7800;
