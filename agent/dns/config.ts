@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { isLoopback, parseEndpoint, type Endpoint } from "../../core/base/ip.ts";
 import type { Log } from "../../core/base/log.ts";
 import type { DnsListenSettings } from "../listeners/pod-listeners.ts";
+import type { SettingProblem } from "../run-mode.ts";
 import type { DnsWorkerSettings } from "./host.ts";
 import { parseNameServers, parseResolvConf } from "./name-servers.ts";
 
@@ -17,20 +18,13 @@ export interface DnsConfig {
   readonly nameServers: readonly Endpoint[] | undefined;
 }
 
-/** A variable, what it says, and what is wrong with it. */
-export interface DnsConfigProblem {
-  readonly variable: string;
-  readonly value: string;
-  readonly fix: string;
-}
-
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Undefined: this agent answers no queries. The node daemon must then capture none.
  * @param metadata ISTIO_META_*, without the prefix.
  */
-export function parseDnsConfig(env: Environment, metadata: Environment): DnsConfig | undefined | DnsConfigProblem {
+export function parseDnsConfig(env: Environment, metadata: Environment): DnsConfig | undefined | SettingProblem {
   const capture = metadata["DNS_CAPTURE"];
   if (capture !== undefined && capture !== "true") return undefined;
   const address = env["DNS_PROXY_ADDR"] ?? "";
@@ -102,11 +96,10 @@ function readResolvConf(): string {
 
 /** Not on any other address: a resolver for whoever comes by would be one that strangers use. */
 function listenAddress(text: string): Pick<DnsConfig, "addresses" | "port"> | undefined {
-  const [, port] = /^localhost:(\d{1,5})$/.exec(text) ?? [];
-  const endpoint = port === undefined ? parseEndpoint(text) : { address: "127.0.0.1", port: Number(port) };
-  if (endpoint === undefined || !isLoopback(endpoint.address) || endpoint.port < 1 || endpoint.port > 65_535)
-    return undefined;
-  return { addresses: port === undefined ? [endpoint.address] : standard.addresses, port: endpoint.port };
+  const isLocalhost = text.startsWith("localhost:");
+  const endpoint = parseEndpoint(isLocalhost ? text.replace("localhost", "127.0.0.1") : text);
+  if (endpoint === undefined || !isLoopback(endpoint.address) || endpoint.port === 0) return undefined;
+  return { addresses: isLocalhost ? standard.addresses : [endpoint.address], port: endpoint.port };
 }
 
 /** Queries of one pod that may wait for an answer. */

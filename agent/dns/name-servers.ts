@@ -1,5 +1,5 @@
 /** Resolvers for queries of which the kernel does not say whom they were for: those that were configured, else the agent's own. */
-import { canonicalIp, isLoopback, parseEndpoint, type Endpoint } from "../../core/base/ip.ts";
+import { canonicalIp, isLoopback, parseEndpoint, socketIp, type Endpoint } from "../../core/base/ip.ts";
 
 export interface NameServers {
   readonly usable: readonly Endpoint[];
@@ -11,7 +11,7 @@ export interface NameServers {
 export function parseResolvConf(text: string): NameServers {
   const named = text.split("\n").flatMap((line) => {
     const [, address] = /^nameserver\s+(\S+)/.exec(line) ?? [];
-    const canonical = canonicalIp(address?.replace(/%.*$/, "") ?? "");
+    const canonical = socketIp(address ?? "");
     return canonical === undefined ? [] : [canonical];
   });
   return {

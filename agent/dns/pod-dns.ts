@@ -4,6 +4,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { canonicalIp, type Endpoint } from "../../core/base/ip.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import { closeDescriptor } from "../../core/linux/sockets.ts";
+import { acceptQueued } from "../worker/listeners.ts";
 import { listenBacklog, type DnsDescriptor } from "../worker-messages.ts";
 import type { DnsHost, DnsPod } from "./host.ts";
 import type { DnsLabels } from "./observer.ts";
@@ -26,6 +27,10 @@ export class PodDns {
   readonly #clients = new Set<TcpClient>();
   readonly #onIdle: () => void;
   #sockets: Listening;
+  /** Sockets that only answers still leave through. */
+  #leaving: readonly UdpSocket[] = [];
+  /** Answers that are on their way there. */
+  #sending = 0;
 
   /**
    * @param descriptors owned from now on.
@@ -61,8 +66,7 @@ export class PodDns {
 
   /** Reads what is queued, then nothing more. What was asked is still answered. */
   async close(): Promise<void> {
-    if (this.#sockets.kind === "open")
-      for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+    if (this.#sockets.kind === "open") await acceptQueued();
     const sockets = this.#sockets;
     this.#sockets = { kind: "closed" };
     if (sockets.kind === "held") for (const { fd } of sockets.descriptors) closeDescriptor(fd);
@@ -74,11 +78,6 @@ export class PodDns {
     }
     this.#idle();
   }
-
-  /** Sockets that only answers still leave through. */
-  #leaving: readonly UdpSocket[] = [];
-  /** Answers that are on their way there. */
-  #sending = 0;
 
   /** Gives everything up. */
   destroy(): void {

@@ -2,7 +2,7 @@
  * Passes queries of one pod on to their resolver, byte for byte but for the id: each from a port and under an id that nobody can foresee, out of the
  * pod's own namespace. Of what comes back only the answer to that query counts; everything else is dropped and the waiting goes on.
  */
-import { formatEndpoint, type Endpoint } from "../../core/base/ip.ts";
+import { formatEndpoint, isLoopback, type Endpoint } from "../../core/base/ip.ts";
 import type { DnsFailure } from "../../core/decision/dns-failures.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
 import type { UdpExchange } from "../../core/linux/udp-sockets.ts";
@@ -34,9 +34,10 @@ interface Waiting {
 }
 
 export class UdpForwarder {
+  /** Knows which resolvers loop; also of what waits elsewhere. */
+  readonly guard: LoopGuard;
   readonly #host: DnsHost;
   readonly #pod: DnsPod;
-  readonly #guard: LoopGuard;
   readonly #onIdle: () => void;
   /** Oldest first. */
   readonly #waiting = new Set<Waiting>();
@@ -49,7 +50,7 @@ export class UdpForwarder {
     this.#host = host;
     this.#pod = pod;
     this.#onIdle = onIdle;
-    this.#guard = new LoopGuard({
+    this.guard = new LoopGuard({
       secret: host.settings.probeSecret,
       nowMs: () => host.clock.nowMs(),
       probe: (server, query) => this.#probe(server, query),
@@ -76,10 +77,6 @@ export class UdpForwarder {
   release(): void {
     this.#reserved--;
     if (this.size === 0) this.#onIdle();
-  }
-
-  get guard(): LoopGuard {
-    return this.#guard;
   }
 
   forward(query: Forwarded): void {
@@ -113,10 +110,10 @@ export class UdpForwarder {
     const server = waiting.query.servers[waiting.at];
     if (server === undefined) return this.#end(waiting, "DNS_UNREACHABLE");
     if (isOwn(server, this.#host.settings.port)) return this.#end(waiting, "DNS_LOOP");
-    if (!this.#guard.begin(server, waiting.question)) return this.#end(waiting, "DNS_LOOP");
+    if (!this.guard.begin(server, waiting.question)) return this.#end(waiting, "DNS_LOOP");
     this.#host.observer.forwarded(waiting.query.labels);
     const next = (): void => {
-      this.#guard.end(server, waiting.question);
+      this.guard.end(server, waiting.question);
       waiting.exchange = undefined;
       waiting.at++;
       this.#ask(waiting);
@@ -142,7 +139,7 @@ export class UdpForwarder {
   #end(waiting: Waiting, outcome: Uint8Array | DnsFailure): void {
     const { query, exchange, at, question } = waiting;
     const server = query.servers[at];
-    if (exchange !== undefined && server !== undefined) this.#guard.end(server, question);
+    if (exchange !== undefined && server !== undefined) this.guard.end(server, question);
     exchange?.close();
     this.#waiting.delete(waiting);
     if (typeof outcome === "string") this.#host.observer.failed(query.labels);
@@ -171,7 +168,7 @@ export class UdpForwarder {
           { code: "DNS_LOOP", pod: `${namespace}/${name}`, server: formatEndpoint(server) },
           "a resolver sends back what it is asked",
         );
-        this.#guard.found(server);
+        this.guard.found(server);
         for (const waiting of [...this.#waiting]) {
           const asked = waiting.query.servers[waiting.at];
           if (asked?.address === server.address && asked.port === server.port) this.#end(waiting, "DNS_LOOP");
@@ -186,7 +183,7 @@ export class UdpForwarder {
 
 /** Whether that is where our own listeners are, in whichever namespace. */
 export function isOwn({ address, port }: Endpoint, ownPort: number): boolean {
-  return port === ownPort && (address === "::1" || address.startsWith("127."));
+  return port === ownPort && isLoopback(address);
 }
 
 /** The same for the same question, whatever its id. */

@@ -135,7 +135,7 @@ function copies(of: readonly (Server | Socket)[]): number[] | LinuxError {
 }
 
 /** libuv accepts until there is nothing left each time it polls: after two turns of the loop the queue has been empty once. */
-async function acceptQueued(): Promise<void> {
+export async function acceptQueued(): Promise<void> {
   for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
