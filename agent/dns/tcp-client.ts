@@ -262,6 +262,7 @@ class Upstream {
   readonly #socket: Socket;
   readonly #frames = new FrameReader();
   #wasConnected = false;
+  #isLeft = false;
   /** When a byte last came, or the connection stood. */
   heardMs: number;
 
@@ -288,8 +289,6 @@ class Upstream {
       if (!this.#isLeft) handlers.closed(this.#wasConnected);
     });
   }
-
-  #isLeft = false;
 
   get isFull(): boolean {
     return this.#socket.writableNeedDrain;
