@@ -1,7 +1,8 @@
 /** Which workload an address means. Several may share one; host-network workloads share their node's and are never found by it (agent-wire 1.8). */
+import { placeOf } from "../base/sorted.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
 
-/** Workloads by network and canonical address; the preferred one of each address first. */
+/** Workloads by network and canonical address; the preferred one of each address first. An outside proxy's address may stand for thousands. */
 export class AddressIndex {
   readonly #networks = new Map<string, Map<string, MeshWorkload[]>>();
 
@@ -12,7 +13,7 @@ export class AddressIndex {
     for (const address of new Set(workload.addresses)) {
       const sharing = addresses.get(address);
       if (sharing === undefined) addresses.set(address, [workload]);
-      else sharing.splice(placeOf(workload, sharing), 0, workload);
+      else sharing.splice(placeOf(workload, sharing, isPreferred), 0, workload);
     }
   }
 
@@ -22,7 +23,7 @@ export class AddressIndex {
     for (const address of workload.addresses) {
       const sharing = addresses.get(address);
       if (sharing === undefined) continue;
-      const at = placeOf(workload, sharing);
+      const at = placeOf(workload, sharing, isPreferred);
       if (sharing[at]?.uid === workload.uid) sharing.splice(at, 1);
       if (sharing.length === 0) addresses.delete(address);
     }
@@ -32,18 +33,6 @@ export class AddressIndex {
   find(network: string, address: string): MeshWorkload | undefined {
     return this.#networks.get(network)?.get(address)?.[0];
   }
-}
-
-/** The first place whose workload is not preferred to this one: an outside proxy's address may stand for thousands. */
-function placeOf(workload: MeshWorkload, sharing: readonly MeshWorkload[]): number {
-  let [from, to] = [0, sharing.length];
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    const other = sharing[middle];
-    if (other !== undefined && isPreferred(other, workload)) from = middle + 1;
-    else to = middle;
-  }
-  return from;
 }
 
 /** Captured pods first, then pods, then what else takes HBONE; among equals the smaller uid, so that the order of arrival decides nothing. */

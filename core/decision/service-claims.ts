@@ -1,4 +1,5 @@
 /** Services that claim one address, prefix or hostname, so ordered that whom a client means is found without a look at the others (agent-wire 1.8). */
+import { placeOf } from "../base/sorted.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 
 /** One service, as nearly always; or several. */
@@ -57,8 +58,8 @@ class RivalClaims {
   add(service: MeshService): void {
     const own = this.#ofNamespace.get(service.namespace);
     if (own === undefined) this.#ofNamespace.set(service.namespace, [service]);
-    else own.splice(placeOf(service, own), 0, service);
-    if (service.visibility === "public") this.#public.splice(placeOf(service, this.#public), 0, service);
+    else own.splice(placeOf(service, own, isPreferred), 0, service);
+    if (service.visibility === "public") this.#public.splice(placeOf(service, this.#public, isPreferred), 0, service);
   }
 
   /** Whether anybody is left. */
@@ -71,20 +72,8 @@ class RivalClaims {
   }
 }
 
-/** The first place whose service is not preferred to this one. */
-function placeOf(service: MeshService, list: readonly MeshService[]): number {
-  let [from, to] = [0, list.length];
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    const other = list[middle];
-    if (other !== undefined && isPreferred(other, service)) from = middle + 1;
-    else to = middle;
-  }
-  return from;
-}
-
 function takeOut(service: MeshService, list: MeshService[]): void {
-  const place = placeOf(service, list);
+  const place = placeOf(service, list, isPreferred);
   if (list[place]?.key === service.key) list.splice(place, 1);
 }
 
