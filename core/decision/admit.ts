@@ -2,7 +2,7 @@
  * Whether a connection may enter a pod: what policies say, and whether it came through the waypoint that it had to come through.
  * Asked when it begins and again whenever an answer may have changed.
  */
-import { authorize, type AuthorizationFacts, type DenialCode } from "./authorize.ts";
+import { authorize, type Authorization, type AuthorizationFacts, type DenialCode } from "./authorize.ts";
 import type { MeshState } from "./mesh-state.ts";
 import type { TraceStep } from "./trace.ts";
 import { missedWaypoint } from "./waypoint-required.ts";
@@ -13,12 +13,7 @@ export interface AdmissionFacts extends AuthorizationFacts {
 }
 
 export type Admission =
-  | {
-      readonly allowed: true;
-      /** `namespace/name` of the ALLOW policy that admitted it; undefined where none applies. */
-      readonly policy?: string;
-      readonly trace: readonly TraceStep[];
-    }
+  | Extract<Authorization, { readonly allowed: true }>
   | {
       readonly allowed: false;
       readonly reason: DenialCode | "WAYPOINT_REQUIRED";

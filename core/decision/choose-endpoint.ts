@@ -3,11 +3,9 @@ import type { Random } from "../base/random.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
 import type { CloseCode } from "./close-reasons.ts";
-import { eligibleOf, portOf, type Eligible } from "./eligible.ts";
+import { eligibleOf, type Eligible } from "./eligible.ts";
 import type { MeshState } from "./mesh-state.ts";
 import type { TraceStep } from "./trace.ts";
-
-export { portOf };
 
 export interface EndpointQuery {
   readonly source: MeshWorkload;

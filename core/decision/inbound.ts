@@ -6,7 +6,7 @@ import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
 import { admit, type Admission } from "./admit.ts";
 import type { DenialCode } from "./authorize.ts";
-import { portOf } from "./choose-endpoint.ts";
+import { portOf } from "./eligible.ts";
 import { closeReasons } from "./close-reasons.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { isOwnPort } from "./own-ports.ts";

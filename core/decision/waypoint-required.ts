@@ -8,7 +8,7 @@ import type { Identity } from "../protocol/spiffe/identity.ts";
 import type { GatewayRef } from "../protocol/wds/gateway.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
-import { portOf } from "./choose-endpoint.ts";
+import { portOf } from "./eligible.ts";
 import { describeGateway } from "./gateway.ts";
 import type { MeshState } from "./mesh-state.ts";
 import { isMember, waypointsOf } from "./waypoint.ts";

@@ -8,8 +8,6 @@ import { chooseGateway, describeGateway, type ChosenGateway, type GatewayQuery }
 import type { MeshState } from "./mesh-state.ts";
 import type { TraceStep } from "./trace.ts";
 
-export { describeGateway };
-
 export type WaypointChoice =
   | ChosenGateway
   | { readonly kind: "none"; readonly reason: Extract<CloseCode, "UNKNOWN_WAYPOINT" | "NO_HEALTHY_WAYPOINT"> };
