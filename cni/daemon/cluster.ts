@@ -143,7 +143,7 @@ class ClusterRun {
     this.#relieved = new RelievedAgents({
       pods: () => source.list().all("Pod"),
       namespace: this.#config.namespace,
-      label: ({ metadata }, labels) => this.#label(metadata, labels),
+      label: ({ metadata: { namespace, name, uid } }, labels) => this.#patchPod(namespace, name, { uid, labels }),
       clock: systemClock,
       log: this.#log,
     });
@@ -289,25 +289,14 @@ class ClusterRun {
     return standingOf(object) === "gone";
   }
 
-  async #confirmRelease(): Promise<KubeError | undefined> {
+  #confirmRelease(): Promise<KubeError | undefined> {
     const { namespace, podName } = this.#config;
-    const path = objectPath("Pod", namespace, podName, "status");
-    const patch = { metadata: { annotations: { [releasedAnnotation]: "true" } } };
-    const answer = await this.#client.patch(path, patch, "merge");
-    // The pod is on its way out itself: nobody waits for its word.
-    return answer instanceof KubeError && !isNotFound(answer) ? answer : undefined;
+    return this.#patchPod(namespace, podName, { annotations: { [releasedAnnotation]: "true" } });
   }
 
-  /** Through the pod's status: no right to change pods is needed. */
-  async #label(
-    { namespace, name, uid }: { readonly namespace: string; readonly name: string; readonly uid: string },
-    labels: Readonly<Record<string, string>>,
-  ): Promise<KubeError | undefined> {
-    const answer = await this.#client.patch(
-      objectPath("Pod", namespace, name, "status"),
-      { metadata: { uid, labels } },
-      "merge",
-    );
+  /** Through the pod's status: no right to change pods is needed. Of one that has gone nobody waits for a word. */
+  async #patchPod(namespace: string, name: string, metadata: object): Promise<KubeError | undefined> {
+    const answer = await this.#client.patch(objectPath("Pod", namespace, name, "status"), { metadata }, "merge");
     return answer instanceof KubeError && !isNotFound(answer) ? answer : undefined;
   }
 
