@@ -114,13 +114,7 @@ export class Ledger {
   gauge(name: MetricName): Iterable<Value> {
     const values = new Map<string, Value>();
     for (const { gauges } of this.#lastWords.values()) {
-      for (const { name: of, labels, value } of gauges) {
-        if (of !== name) continue;
-        const text = labelText(metricFamily(name).labels, labels);
-        const known = values.get(text);
-        if (known === undefined) values.set(text, { text, value });
-        else known.value += value;
-      }
+      for (const row of gauges) if (row.name === name) addTo(values, row);
     }
     return values.values();
   }
@@ -152,9 +146,12 @@ export class Ledger {
   #use(labels: readonly string[]): Total {
     const key = labels.join("\n");
     let total = this.#traffic.get(key);
-    if (total === undefined && this.#traffic.size >= this.#most && !isOverflow(labels)) {
-      this.#count({ name: "ambientd_metrics_series_overflows", labels: [], value: 1 });
-      return this.#use(overflowLabels(labels[0] ?? "", labels[flagAt] ?? ""));
+    if (total === undefined && this.#traffic.size >= this.#most) {
+      const others = overflowLabels(labels);
+      if (others.join("\n") !== key) {
+        this.#count({ name: "ambientd_metrics_series_overflows", labels: [], value: 1 });
+        return this.#use(others);
+      }
     }
     if (total === undefined) {
       const text = labelText(metricFamily("istio_tcp_connections_opened").labels, labels);
@@ -165,13 +162,10 @@ export class Ledger {
     return total;
   }
 
-  #count({ name, labels, value }: CounterRow): void {
-    const ofName = this.#counters.get(name) ?? new Map<string, Value>();
-    this.#counters.set(name, ofName);
-    const text = labelText(metricFamily(name).labels, labels);
-    const known = ofName.get(text);
-    if (known === undefined) ofName.set(text, { text, value });
-    else known.value += value;
+  #count(row: CounterRow): void {
+    const ofName = this.#counters.get(row.name) ?? new Map<string, Value>();
+    this.#counters.set(row.name, ofName);
+    addTo(ofName, row);
   }
 
   #observe(row: HistogramRow): void {
@@ -193,10 +187,12 @@ export class Ledger {
   }
 }
 
-const flagAt = 21;
+function addTo(values: Map<string, Value>, { name, labels, value }: CounterRow | GaugeRow): void {
+  const text = labelText(metricFamily(name).labels, labels);
+  const known = values.get(text);
+  if (known === undefined) values.set(text, { text, value });
+  else known.value += value;
+}
+
 const requestDurations = "istio_request_duration_milliseconds";
 const noHistograms = new Map<string, Histogram>();
-
-function isOverflow(labels: readonly string[]): boolean {
-  return labels.join("\n") === overflowLabels(labels[0] ?? "", labels[flagAt] ?? "").join("\n");
-}

@@ -2,14 +2,14 @@
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import type { SniffedProtocol } from "../sniff/conversation.ts";
 import { requestLabelNames } from "./catalogue.ts";
-import { trafficLabels, unknown } from "./traffic-labels.ts";
+import { securityAt, trafficLabels, unknown } from "./traffic-labels.ts";
 
 /** From `reporter` to `destination_cluster`, and then how the connection is secured. */
 export type RequestEnds = readonly string[];
 
 export function requestEnds(facts: ConnectionFacts): RequestEnds {
   const labels = trafficLabels(facts, "-");
-  return [...labels.slice(0, protocolAt), labels[policyAt] ?? unknown];
+  return [...labels.slice(0, protocolAt), labels[securityAt] ?? unknown];
 }
 
 /** Of everybody for whom there is no room. */
@@ -32,5 +32,3 @@ export function overflowRequestLabels(labels: readonly string[]): readonly strin
 }
 
 const protocolAt = requestLabelNames.indexOf("request_protocol");
-/** In the labels of a connection. */
-const policyAt = 22;

@@ -4,6 +4,7 @@ import { printable } from "../../core/base/printable.ts";
 import type { Baggage } from "../../core/protocol/hbone/baggage.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
+import { trafficLabelNames } from "./catalogue.ts";
 
 export type Reporter = "source" | "destination";
 
@@ -39,12 +40,8 @@ export function sourceLabels(facts: ConnectionFacts): readonly string[] {
 }
 
 /** Where there are too many series: who reports, and how it ended. */
-export function overflowLabels(reporter: string, flag: string): readonly string[] {
-  const labels = new Array<string>(23).fill(unknown);
-  labels[0] = reporter;
-  labels[20] = "tcp";
-  labels[21] = flag;
-  return labels;
+export function overflowLabels(labels: readonly string[]): readonly string[] {
+  return labels.slice(0, securityAt + 1).map((one, at) => (keptOfOverflow.has(at) ? one : unknown));
 }
 
 interface End {
@@ -91,5 +88,10 @@ function value(text: string | undefined): string {
 }
 
 export const unknown = "unknown";
+/** Where it is told how the connection is secured: the last label that is always there. */
+export const securityAt = trafficLabelNames.indexOf("connection_security_policy");
+const keptOfOverflow: ReadonlySet<number> = new Set(
+  (["reporter", "request_protocol", "response_flags"] as const).map((name) => trafficLabelNames.indexOf(name)),
+);
 /** A claim of a peer must not become a page of every scrape. */
 const longestValue = 256;

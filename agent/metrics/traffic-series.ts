@@ -5,7 +5,7 @@
 import type { ResponseFlag } from "../../core/decision/close-reasons.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import { perSeries, type MetricRows } from "./rows.ts";
-import { overflowLabels, reporterOf, trafficLabels } from "./traffic-labels.ts";
+import { overflowLabels, trafficLabels } from "./traffic-labels.ts";
 
 /** Increments since they were last taken. */
 export interface Series {
@@ -54,7 +54,7 @@ export class TrafficSeries {
       known.usedMs = nowMs;
       return known;
     }
-    const series = this.#find(trafficLabels(facts, flag), reporterOf(facts.direction), flag, nowMs);
+    const series = this.#find(trafficLabels(facts, flag), nowMs);
     if (combination === undefined) return series;
     if (this.#byCombination.size >= mostCombinations) this.#byCombination = new Map();
     this.#byCombination.set(combination, series);
@@ -97,7 +97,7 @@ export class TrafficSeries {
     }
   }
 
-  #find(labels: readonly string[], reporter: string, flag: string, nowMs: number): Series {
+  #find(labels: readonly string[], nowMs: number): Series {
     const key = labels.join("\n");
     const known = this.#byLabels.get(key);
     if (known !== undefined) {
@@ -106,7 +106,7 @@ export class TrafficSeries {
     }
     if (this.#byLabels.size < this.#most) return this.#add(key, labels, nowMs);
     this.overflows += 1;
-    const others = overflowLabels(reporter, flag);
+    const others = overflowLabels(labels);
     const otherKey = others.join("\n");
     const other = this.#byLabels.get(otherKey) ?? this.#add(otherKey, others, nowMs);
     other.usedMs = nowMs;
