@@ -9,6 +9,7 @@ import { duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
 import { pod, policy } from "../test/support/mesh.ts";
 import { enterNamespaces } from "../test/support/namespaced.ts";
 import { until } from "../test/support/until.ts";
+import { workerSettings } from "../test/support/worker-settings.ts";
 import { podConnectionCells } from "./pod-connections.ts";
 import type { FromWorker, PodDelivery } from "./worker-messages.ts";
 import { Workers } from "./workers.ts";
@@ -23,21 +24,7 @@ let fed = 0;
 const workers = new Workers({
   count: 2,
   readiness: { port: 15_021, address: undefined },
-  settings: {
-    network: "",
-    node: "node1",
-    packetMark: undefined,
-    keepAlive: undefined,
-    connectDeadlineMs: 1_000,
-    workloadDeadlineMs: 1_000,
-    poolIdleReleaseMs: 300_000,
-    podConnections: 10_000,
-    memory: { heap: 2 ** 32, buffers: 2 ** 30 },
-    responseBaggage: true,
-    localhostApplicationTunnel: true,
-    requireWaypoint: true,
-    policyInfoLogging: false,
-  },
+  settings: workerSettings,
   clock: systemClock,
   log: silentLog,
   snapshot: () => {

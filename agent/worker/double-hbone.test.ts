@@ -12,6 +12,7 @@ import { identityOf, testIdentity } from "../../test/support/identities.ts";
 import { application, LoopbackMesh, ownAddresses, type LoopbackPod } from "../../test/support/loopback-mesh.ts";
 import { backs, gatewayAt, match, pod, policy, port, service } from "../../test/support/mesh.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
+import { echo, endOf } from "../../test/support/sockets.ts";
 import { until } from "../../test/support/until.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 
@@ -174,7 +175,7 @@ for (const engine of engines) {
           route: () => 503,
         });
         t.after(() => other.close());
-        await ended(alice.connectOut(vip));
+        await endOf(alice.connectOut(vip));
         assert.ok(other.requests.length > 0);
       },
     );
@@ -219,7 +220,7 @@ for (const engine of engines) {
       const { east, alice, accepted } = await scene(t, engine, {
         route: () => ({ address: gatewayAddress, port: 15_008 }),
       });
-      assert.equal(await ended(alice.connectOut(vip)), "ECONNRESET");
+      assert.equal(await endOf(alice.connectOut(vip)), "ECONNRESET");
       const { reason, detail } = await east.line("outbound");
       assert.equal(reason, "SAN_MISMATCH");
       assert.match(String(detail), /^behind west\/10\.99\.0\.50:15008: spiffe:.*east-west instead of spiffe:.*cart$/);
@@ -231,7 +232,7 @@ for (const engine of engines) {
       const { east, alice, gateway } = await scene(t, engine, {
         east: { services: [cart], workloads: [aliceRecord, imposter, remote] },
       });
-      assert.equal(await ended(alice.connectOut(vip)), "ECONNRESET");
+      assert.equal(await endOf(alice.connectOut(vip)), "ECONNRESET");
       const { reason, detail } = await east.line("outbound");
       assert.equal(reason, "SAN_MISMATCH");
       assert.ok(String(detail).startsWith(gatewayName), String(detail));
@@ -244,7 +245,7 @@ for (const engine of engines) {
     ] as const) {
       test(`F-042 ${what} is refused with the gateway's reason`, { skip }, async (t) => {
         const { east, alice } = await scene(t, engine, { route: () => status });
-        assert.equal(await ended(alice.connectOut(vip)), "ECONNRESET");
+        assert.equal(await endOf(alice.connectOut(vip)), "ECONNRESET");
         assert.deepEqual([(await east.line("outbound"))["reason"]], [reason]);
       });
     }
@@ -257,7 +258,7 @@ for (const engine of engines) {
       const { east, west, alice, accepted } = await scene(t, engine, {
         west: { policies: [deny] },
       });
-      assert.equal(await ended(alice.connectOut(vip)), "ECONNRESET");
+      assert.equal(await endOf(alice.connectOut(vip)), "ECONNRESET");
       const line = await east.line("outbound");
       assert.deepEqual([line["reason"], line["detail"]], ["PEER_DENIED", "behind west/10.99.0.50:15008: status 401"]);
       await west.line("inbound", ({ reason }) => reason === "POLICY_DENIED");
@@ -268,7 +269,7 @@ for (const engine of engines) {
       const { east, alice, gateway } = await scene(t, engine, { route: () => mute, deadlineMs: 1_000 });
       const silent = await application(mute.address, () => {}, mute.port);
       t.after(silent.close);
-      assert.equal(await ended(alice.connectOut(vip)), "ECONNRESET");
+      assert.equal(await endOf(alice.connectOut(vip)), "ECONNRESET");
       assert.equal((await east.line("outbound"))["reason"], "TLS_HANDSHAKE_TIMEOUT");
       await until("what was forwarded is cut", 5_000, () => gateway.outcomes.length === gateway.forwarded.length);
       assert.equal(await tunnelsOf(east), 1, "the gateway's own tunnel stays");
@@ -276,7 +277,7 @@ for (const engine of engines) {
 
     test("H023 whose gateway never answers is given up in time", { skip }, async (t) => {
       const { east, alice } = await scene(t, engine, { route: () => "nowhere", deadlineMs: 1_000 });
-      assert.equal(await ended(alice.connectOut(vip)), "ECONNRESET");
+      assert.equal(await endOf(alice.connectOut(vip)), "ECONNRESET");
       assert.equal((await east.line("outbound"))["reason"], "CONNECT_TIMEOUT");
     });
 
@@ -340,7 +341,7 @@ for (const engine of engines) {
       const socket = alice.connectOut(vip);
       socket.write("x");
       const app = await until("the application", 5_000, () => accepted[0]);
-      const end = ended(socket);
+      const end = endOf(socket);
       app.resetAndDestroy();
       assert.equal(await end, "ECONNRESET");
       assert.equal((await east.line("outbound"))["reason"], "UPSTREAM_RESET");
@@ -352,7 +353,7 @@ for (const engine of engines) {
       const socket = alice.connectOut(vip);
       socket.write("x");
       const app = await until("the application", 5_000, () => accepted[0]);
-      const end = ended(app);
+      const end = endOf(app);
       socket.resetAndDestroy();
       assert.equal(await end, "ECONNRESET");
       assert.equal((await west.line("inbound"))["reason"], "CLIENT_RESET");
@@ -364,7 +365,7 @@ for (const engine of engines) {
       const socket = alice.connectOut(vip);
       socket.write("x");
       const app = await until("the application", 5_000, () => accepted[0]);
-      const ends = [ended(socket), ended(app)];
+      const ends = [endOf(socket), endOf(app)];
       gateway.close();
       assert.deepEqual(await Promise.all(ends), ["ECONNRESET", "ECONNRESET"]);
       for (const [mesh, direction] of [
@@ -404,23 +405,6 @@ const mute: Endpoint = { address: "10.99.0.77", port: 15_008 };
 
 function principal(account: string): { kind: "exact"; value: string } {
   return { kind: "exact", value: `cluster.local/ns/default/sa/${account}` };
-}
-
-function echo(socket: Socket, text: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    socket.once("data", (chunk: Buffer) => resolve(chunk.toString()));
-    socket.once("error", reject);
-    socket.write(text);
-  });
-}
-
-/** How a connection ended: the error's code, or "end". */
-function ended(socket: Socket): Promise<string> {
-  socket.resume();
-  return new Promise((resolve) => {
-    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "?"));
-    socket.once("end", () => resolve("end"));
-  });
 }
 
 function textOf(socket: Socket): Promise<string> {

@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
-import { connect as connectHttp2, type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
+import type { ClientHttp2Stream } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
-import { connect as connectTls } from "node:tls";
 import { alice } from "../../test/support/hbone-pair.ts";
 import { application, LoopbackMesh, ownAddresses, type LoopbackPod } from "../../test/support/loopback-mesh.ts";
 import { pod } from "../../test/support/mesh.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
+import { echo } from "../../test/support/sockets.ts";
+import { TunnelClient } from "../../test/support/tunnel-client.ts";
 import { until } from "../../test/support/until.ts";
-import { secureOptions } from "../tunnel/tls.ts";
 
 const skip = enterNamespaces() ?? false;
 let mesh: LoopbackMesh;
@@ -74,10 +74,10 @@ test(
   "a peer's tunnel hears GOAWAY twice: first that there is an end, then which stream was the last",
   { skip },
   async () => {
-    const session = dial(server);
+    const tunnel = dial(server);
     const goaways: number[] = [];
-    session.on("goaway", (_code, lastStream: number) => goaways.push(lastStream));
-    const stream = await opened(session);
+    tunnel.session.on("goaway", (_code, lastStream: number) => goaways.push(lastStream));
+    const stream = await opened(tunnel);
     mesh.send({ kind: "drain", deadlineMs: 10_000 });
     await until("both GOAWAYs", 5_000, () => goaways.length === 2);
     assert.deepEqual(goaways, [0x7fff_ffff, 1]);
@@ -100,8 +100,7 @@ test(
     await new Promise((resolve) => setImmediate(resolve));
     mesh.send({ kind: "drain", deadlineMs: 10_000 });
     await new Promise((resolve) => setImmediate(resolve));
-    const session = dial(server, socket);
-    const stream = await opened(session);
+    const stream = await opened(dial(server, socket));
     stream.end("x");
     stream.resume();
     await until("the worker is done", 5_000, isDrained);
@@ -122,36 +121,14 @@ test("the earlier connections are waited for and not the later ones", { skip }, 
   late.destroy();
 });
 
-function dial(to: LoopbackPod, over?: Socket): ClientHttp2Session {
-  const socket = over ?? connect({ host: to.address, port: to.hbonePort, localAddress: "10.99.0.2" });
-  const tls = connectTls({
-    socket,
-    ...secureOptions(alice),
-    ALPNProtocols: ["h2"],
-    checkServerIdentity: () => undefined,
-  });
-  const session = connectHttp2("https://x", { createConnection: () => tls });
-  session.on("error", () => {});
-  return session;
+function dial(to: LoopbackPod, over?: Socket): TunnelClient {
+  return new TunnelClient({ address: to.address, port: to.hbonePort }, alice, "10.99.0.2", over);
 }
 
-async function opened(session: ClientHttp2Session): Promise<ClientHttp2Stream> {
-  const authority = `10.99.0.3:${app.port}`;
-  const stream = session.request({ ":method": "CONNECT", ":authority": authority }, { endStream: false });
-  const status = await new Promise((resolve, reject) => {
-    stream.once("response", (headers) => resolve(headers[":status"]));
-    stream.once("error", reject);
-  });
+async function opened(tunnel: TunnelClient): Promise<ClientHttp2Stream> {
+  const { status, stream } = await tunnel.connect(`10.99.0.3:${app.port}`);
   assert.equal(status, 200);
   return stream;
-}
-
-function echo(socket: Socket, text: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    socket.once("data", (chunk: Buffer) => resolve(chunk.toString()));
-    socket.once("error", reject);
-    socket.write(text);
-  });
 }
 
 test("sockets taken over are accepted from only when the pod's certificate is there", { skip }, async () => {

@@ -7,6 +7,7 @@ import { identityOf, testIdentity } from "../../test/support/identities.ts";
 import { application, LoopbackMesh, ownAddresses, type LoopbackPod } from "../../test/support/loopback-mesh.ts";
 import { backs, cidr, gatewayAt, pod, policy, port, ruleOf, service } from "../../test/support/mesh.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
+import { endOf } from "../../test/support/sockets.ts";
 import { TunnelClient } from "../../test/support/tunnel-client.ts";
 import { until } from "../../test/support/until.ts";
 import { decodeProxyHeader } from "../../core/protocol/proxy-protocol/v2.ts";
@@ -579,14 +580,5 @@ function reply(stream: NodeJS.ReadWriteStream, text?: string): Promise<string> {
     stream.once("data", (chunk: Buffer) => resolve(chunk.toString("latin1")));
     stream.once("error", reject);
     if (text !== undefined) stream.write(text);
-  });
-}
-
-/** The errno that a connection was ended with, or "end". */
-function endOf(socket: Socket): Promise<string> {
-  socket.resume();
-  return new Promise((resolve) => {
-    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "?"));
-    socket.once("end", () => resolve("end"));
   });
 }

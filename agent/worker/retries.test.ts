@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import type { Socket } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
 import { application, LoopbackMesh, ownAddresses, type LoopbackPod } from "../../test/support/loopback-mesh.ts";
 import { backs, pod, port, service } from "../../test/support/mesh.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
+import { echo, endOf } from "../../test/support/sockets.ts";
 import { until } from "../../test/support/until.ts";
 
 const skip = enterNamespaces() ?? false;
@@ -63,7 +63,7 @@ for (const tunnel of ["tcp", "hbone"] as const) {
     async () => {
       await endpoints(tunnel, []);
       const socket = client.connectOut(vip);
-      assert.equal(await resetOf(socket), "ECONNRESET");
+      assert.equal(await endOf(socket), "ECONNRESET");
       const line = await mesh.line("outbound");
       assert.equal(line["retries"], 2);
     },
@@ -97,19 +97,3 @@ test("a pod that leaves the mesh while its agent is waited for is connected to i
   const line = await mesh.line("outbound", (one) => one["reason"] !== undefined);
   assert.deepEqual([line["protocol"], line["dst.hbone_addr"], line["dst.identity"]], ["tcp", undefined, undefined]);
 });
-
-function echo(socket: Socket, text: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    socket.once("data", (chunk: Buffer) => resolve(chunk.toString()));
-    socket.once("error", reject);
-    socket.write(text);
-  });
-}
-
-function resetOf(socket: Socket): Promise<string> {
-  socket.resume();
-  return new Promise((resolve) => {
-    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "?"));
-    socket.once("end", () => resolve("end"));
-  });
-}

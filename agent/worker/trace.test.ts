@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
-import { connect as connectHttp2 } from "node:http2";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { after, before, test } from "node:test";
-import { connect as connectTls } from "node:tls";
 import { alice } from "../../test/support/hbone-pair.ts";
 import { application, LoopbackMesh, ownAddresses, type LoopbackPod } from "../../test/support/loopback-mesh.ts";
 import { pod } from "../../test/support/mesh.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
+import { TunnelClient } from "../../test/support/tunnel-client.ts";
 import { until } from "../../test/support/until.ts";
-import { secureOptions } from "../tunnel/tls.ts";
 
 const skip = enterNamespaces() ?? false;
 let mesh: LoopbackMesh;
@@ -50,26 +48,19 @@ test(
 test("F-084 a peer's traceparent is continued where it is one, and replaced where it is none", { skip }, async () => {
   const given = "4bf92f3577b34da6a3ce929d0e0e4736";
   mesh.lines.length = 0;
-  const tls = connectTls({
-    socket: connect({ host: server.address, port: server.hbonePort, localAddress: "10.99.0.2" }),
-    ...secureOptions(alice),
-    ALPNProtocols: ["h2"],
-    checkServerIdentity: () => undefined,
-  });
-  const session = connectHttp2("https://x", { createConnection: () => tls });
+  const tunnel = new TunnelClient({ address: server.address, port: server.hbonePort }, alice, "10.99.0.2");
   for (const traceparent of [
     `00-${given}-00f067aa0ba902b7-01`,
     "not one",
     `00-${"0".repeat(32)}-00f067aa0ba902b7-01`,
   ]) {
-    const headers = { ":method": "CONNECT", ":authority": `10.99.0.3:${app.port}`, traceparent };
-    const stream = session.request(headers, { endStream: false });
-    await new Promise((resolve) => stream.once("response", resolve));
+    const { status, stream } = await tunnel.connect(`10.99.0.3:${app.port}`, { traceparent });
+    assert.equal(status, 200);
     stream.resume();
     stream.end();
     await new Promise((resolve) => stream.once("close", resolve));
   }
-  session.destroy();
+  tunnel.close();
   const lines = await until("all are told of", 5_000, () => mesh.lines.length === 3 && mesh.lines);
   const [first, second, third] = lines.map((line) => String(line["trace"]));
   assert.equal(first, given);

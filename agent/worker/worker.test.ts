@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
-import { connect as connectHttp2, type ClientHttp2Stream } from "node:http2";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { after, before, test } from "node:test";
-import { connect as connectTls } from "node:tls";
 import { alice } from "../../test/support/hbone-pair.ts";
 import { application, LoopbackMesh, ownAddresses, type LoopbackPod } from "../../test/support/loopback-mesh.ts";
 import { backs, pod, policy, port, ruleOf, service } from "../../test/support/mesh.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
+import { echo, endOf } from "../../test/support/sockets.ts";
+import { TunnelClient } from "../../test/support/tunnel-client.ts";
 import { until } from "../../test/support/until.ts";
-import { secureOptions } from "../tunnel/tls.ts";
 
 const skip = enterNamespaces() ?? false;
 let mesh: LoopbackMesh;
@@ -121,7 +120,7 @@ test(
     });
     mesh.apply({ policies: [deny] });
     const socket = client.connectOut({ address: "10.99.0.3", port: app.port });
-    assert.equal(await resetOf(socket), "ECONNRESET");
+    assert.equal(await endOf(socket), "ECONNRESET");
     const inbound = await mesh.line("inbound", (line) => line["reason"] === "POLICY_DENIED");
     assert.equal(inbound["policy"], "default/no-alice");
     assert.equal(inbound["level"], "warn");
@@ -148,7 +147,7 @@ test(
       action: "deny",
       rules: [ruleOf({ destinationPorts: [app.port] })],
     });
-    const reset = resetOf(open);
+    const reset = endOf(open);
     mesh.apply({ policies: [deny] });
     assert.equal(await reset, "ECONNRESET");
     const line = await mesh.line("inbound", (one) => one["policy"] === "default/not-that-port");
@@ -166,7 +165,7 @@ test("F-171 a policy that only comes to be attached to a workload cuts what is o
   mesh.apply({ policies: [deny] });
   const open = client.connectOut({ address: "10.99.0.3", port: app.port });
   assert.equal(await echo(open, "a"), "a");
-  const reset = resetOf(open);
+  const reset = endOf(open);
   mesh.apply({ workloads: [pod("default/bob", "10.99.0.3", { policies: [deny.key] })] });
   assert.equal(await reset, "ECONNRESET");
   const line = await mesh.line("inbound", (one) => one["policy"] === deny.key);
@@ -176,7 +175,7 @@ test("F-171 a policy that only comes to be attached to a workload cuts what is o
 
 test("H070 a workload that lists a policy nobody has sent is closed to all", { skip }, async () => {
   mesh.apply({ workloads: [pod("default/bob", "10.99.0.3", { policies: ["default/lost"] })] });
-  assert.equal(await resetOf(client.connectOut({ address: "10.99.0.3", port: app.port })), "ECONNRESET");
+  assert.equal(await endOf(client.connectOut({ address: "10.99.0.3", port: app.port })), "ECONNRESET");
   const line = await mesh.line("inbound", (one) => one["reason"] === "POLICY_UNKNOWN");
   assert.equal(line["policy"], "default/lost");
   mesh.apply({ workloads: [pod("default/bob", "10.99.0.3")] });
@@ -199,7 +198,7 @@ test(
       rules: [ruleOf({ notPrincipals: [{ kind: "presence" }] })],
     });
     mesh.apply({ policies: [strict] });
-    assert.equal(await resetOf(server.connectIn(target)), "ECONNRESET");
+    assert.equal(await endOf(server.connectIn(target)), "ECONNRESET");
     await mesh.line("inbound", (one) => one["reason"] === "POLICY_MTLS_REQUIRED" && one["policy"] === "default/strict");
     const tunnelled = client.connectOut(target);
     assert.equal(await echo(tunnelled, "mtls"), "mtls");
@@ -213,7 +212,7 @@ test(
   { skip },
   async () => {
     const socket = client.connectOut({ address: "10.99.0.3", port: 9 });
-    assert.equal(await resetOf(socket), "ECONNRESET");
+    assert.equal(await endOf(socket), "ECONNRESET");
     const inbound = await mesh.line("inbound", (line) => line["reason"] === "CONNECT_REFUSED");
     const outbound = await mesh.line("outbound", (line) => line["reason"] === "PEER_UNAVAILABLE");
     assert.equal(outbound["trace"], inbound["trace"]);
@@ -227,7 +226,7 @@ test("H028 a peer that is somebody else gets nothing: the tunnel is refused and 
   await mesh.serve("default/mallory", "10.99.0.6");
   const seen: string[] = [];
   const victim = await application("10.99.0.6", () => seen.push("reached"));
-  assert.equal(await resetOf(client.connectOut({ address: "10.99.0.6", port: victim.port })), "ECONNRESET");
+  assert.equal(await endOf(client.connectOut({ address: "10.99.0.6", port: victim.port })), "ECONNRESET");
   const line = await mesh.line("outbound", (one) => one["dst.hbone_addr"] === `10.99.0.6:${victim.port}`);
   assert.equal(line["reason"], "SAN_MISMATCH");
   assert.match(String(line["detail"]), /sa\/mallory instead of .*sa\/carol/);
@@ -265,7 +264,7 @@ test(
     const target = { address: "10.99.0.8", port: 0 };
     const late = await application("10.99.0.8", (socket) => socket.pipe(socket));
     target.port = late.port;
-    const first = resetOf(early.connectOut(target));
+    const first = endOf(early.connectOut(target));
     assert.equal(await first, "ECONNRESET");
     await own.line("outbound", (line) => line["reason"] === "NO_WORKLOAD");
     const second = early.connectOut(target);
@@ -285,7 +284,7 @@ test(
     const own = new LoopbackMesh({ deadlineMs: 300 });
     own.apply({ workloads: [pod("default/bare", "10.99.0.10"), pod("default/bob", "10.99.0.3")] });
     const bare = await own.serve("default/bare", "10.99.0.10", "none");
-    assert.equal(await resetOf(bare.connectOut({ address: "10.99.0.3", port: app.port })), "ECONNRESET");
+    assert.equal(await endOf(bare.connectOut({ address: "10.99.0.3", port: app.port })), "ECONNRESET");
     await own.line("outbound", (line) => line["reason"] === "NO_CERTIFICATE");
     assert.ok(
       own.messages.some(
@@ -301,7 +300,7 @@ test(
   { skip },
   async () => {
     for (const address of ["127.0.0.1", "10.99.0.2"]) {
-      assert.equal(await resetOf(client.connectOut({ address, port: 15_001 })), "ECONNRESET");
+      assert.equal(await endOf(client.connectOut({ address, port: 15_001 })), "ECONNRESET");
     }
     await mesh.line("outbound", (line) => line["reason"] === "RECURSIVE_CALL");
   },
@@ -318,7 +317,7 @@ test("a pod that leaves finishes what is open, takes nothing new, and says when 
   own.send({ kind: "leave", uid: leaver.uid, lingerMs: 0 });
   await until("nothing is accepted any more", 5_000, () => own.messages.some(({ kind }) => kind === "pod-closed"));
   const refused = leaver.connectOut({ address: "10.99.0.12", port: stayerApp.port });
-  assert.equal(await resetOf(refused), "ECONNREFUSED");
+  assert.equal(await endOf(refused), "ECONNREFUSED");
   assert.equal(await echo(open, "after"), "after");
   assert.ok(!own.messages.some(({ kind }) => kind === "pod-gone"));
   open.end();
@@ -369,51 +368,17 @@ test("an endpoint that fails before a byte was relayed is passed over for anothe
   own.close();
 });
 
-function echo(socket: Socket, text: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    socket.once("data", (chunk: Buffer) => resolve(chunk.toString()));
-    socket.once("error", reject);
-    socket.write(text);
-  });
-}
-
 function ended(socket: Socket): Promise<void> {
   socket.resume();
   return new Promise((resolve) => (socket.closed ? resolve() : socket.once("close", () => resolve())));
 }
 
-/** The errno that a connection was ended with; "end" for an orderly end, which a refusal must never look like. */
-function resetOf(socket: Socket): Promise<string> {
-  socket.resume();
-  return new Promise((resolve) => {
-    socket.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "?"));
-    socket.once("end", () => resolve("end"));
-  });
-}
-
 /** The statuses of these requests in one tunnel as alice; 0 for a reset. */
 async function connects(to: LoopbackPod, requests: Record<string, string>[]): Promise<number[]> {
-  const tls = connectTls({
-    socket: connect({ host: to.address, port: to.hbonePort, localAddress: "10.99.0.2" }),
-    ...secureOptions(alice),
-    ALPNProtocols: ["h2"],
-    checkServerIdentity: () => undefined,
-  });
-  const session = connectHttp2("https://x", { createConnection: () => tls });
+  const tunnel = new TunnelClient({ address: to.address, port: to.hbonePort }, alice, "10.99.0.2");
   const statuses: number[] = [];
-  for (const headers of requests) {
-    const stream: ClientHttp2Stream = session.request({ ...headers }, { endStream: false });
-    stream.on("error", () => {});
-    statuses.push(
-      await new Promise<number>((resolve) => {
-        stream.once("response", (answer) => resolve(answer[":status"] ?? 0));
-        stream.once("close", () => {
-          resolve(0);
-        });
-      }),
-    );
-    stream.close();
-  }
-  session.destroy();
+  for (const { ":authority": authority = "", ...headers } of requests)
+    statuses.push(await tunnel.status(authority, headers));
+  tunnel.close();
   return statuses;
 }

@@ -51,9 +51,15 @@ onEngines(
 
 /** What nghttp2 resets by itself, and ends the tunnel for after a thousand. */
 const oddRequests = (authority: string): readonly (readonly [string, Buffer])[] => [
-  [":path and :scheme", connectBlock2(authority, [":scheme", "https"], [":path", "/"])],
-  [":scheme", connectBlock2(authority, [":scheme", "https"])],
-  [":protocol", connectBlock2(authority, [":protocol", "websocket"])],
+  [
+    ":path and :scheme",
+    connectBlock(authority, [
+      [":scheme", "https"],
+      [":path", "/"],
+    ]),
+  ],
+  [":scheme", connectBlock(authority, [[":scheme", "https"]])],
+  [":protocol", connectBlock(authority, [[":protocol", "websocket"]])],
   ["no authority", block([[":method", "CONNECT"]])],
   ["a user", connectBlock(`user@${authority}`)],
 ];
@@ -185,8 +191,4 @@ function send(peer: Peer, stream: number, bytes: Buffer): void {
     const isLast = at + most >= bytes.length;
     peer.send(continuation(stream, bytes.subarray(at, at + most), isLast ? flags.endHeaders : flags.none));
   }
-}
-
-function connectBlock2(authority: string, ...more: (readonly [string, string])[]): Buffer {
-  return block([[":method", "CONNECT"], [":authority", authority], ...more]);
 }

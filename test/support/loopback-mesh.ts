@@ -23,6 +23,7 @@ import type { MeshUpdate } from "../../core/decision/mesh-state.ts";
 import { testIdentity } from "./identities.ts";
 import { root } from "./hbone-pair.ts";
 import { until } from "./until.ts";
+import { workerSettings } from "./worker-settings.ts";
 
 export type LogLine = Readonly<Record<string, string | number | undefined>>;
 
@@ -82,19 +83,9 @@ export class LoopbackMesh {
       {
         index: 0,
         settings: {
-          network: "",
-          node: "node1",
-          packetMark: undefined,
-          keepAlive: undefined,
+          ...workerSettings,
           connectDeadlineMs: deadlineMs,
           workloadDeadlineMs: deadlineMs,
-          poolIdleReleaseMs: 300_000,
-          podConnections: 10_000,
-          memory: { heap: 2 ** 32, buffers: 2 ** 30 },
-          responseBaggage: true,
-          localhostApplicationTunnel: true,
-          requireWaypoint: true,
-          policyInfoLogging: false,
           ...options.settings,
         },
       },

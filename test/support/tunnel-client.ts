@@ -17,9 +17,16 @@ export interface Answer {
 export class TunnelClient {
   readonly session: ClientHttp2Session;
 
-  /** @param from the TCP peer's address that the server will see. */
-  constructor(to: Endpoint, as: TlsIdentity, from: string) {
-    const socket = connect({ host: to.address, port: to.port, localAddress: from });
+  /**
+   * @param from the TCP peer's address that the server will see.
+   * @param socket a connection between the two, if one is there already.
+   */
+  constructor(
+    to: Endpoint,
+    as: TlsIdentity,
+    from: string,
+    socket = connect({ host: to.address, port: to.port, localAddress: from }),
+  ) {
     const tls = connectTls({
       socket,
       ...secureOptions(as),
