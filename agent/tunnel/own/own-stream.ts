@@ -149,11 +149,7 @@ export class OwnStream implements TunnelStream, StreamListener {
       this.#untold = causeOf(end, this.#host.problem);
       return;
     }
-    this.#drop();
-    this.#reading = "cut";
-    const cause = causeOf(end, this.#host.problem);
-    if (this.listener === nobody) this.#untold = cause;
-    else this.listener.reset(this, cause);
+    this.#cutFor(causeOf(end, this.#host.problem));
   }
 
   /** @internal StreamListener. */
@@ -235,11 +231,16 @@ export class OwnStream implements TunnelStream, StreamListener {
   /** Its reader has stalled, and there is no memory left to wait for it. */
   #giveUp(octets: number): void {
     this.#host.connection.consumed(this.#stream, octets);
+    this.#cutFor({ kind: "memory" });
+    this.#host.connection.reset(this.#stream, errorCodes.ENHANCE_YOUR_CALM);
+  }
+
+  /** Told now, or to whoever comes to listen. */
+  #cutFor(cause: ResetCause): void {
     this.#drop();
     this.#reading = "cut";
-    if (this.listener === nobody) this.#untold = { kind: "memory" };
-    else this.listener.reset(this, { kind: "memory" });
-    this.#host.connection.reset(this.#stream, errorCodes.ENHANCE_YOUR_CALM);
+    if (this.listener === nobody) this.#untold = cause;
+    else this.listener.reset(this, cause);
   }
 
   #drop(): void {
