@@ -3,9 +3,8 @@ import { connect as connectHttp2, constants, type ClientHttp2Session, type Clien
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import { messageOf } from "../../../core/base/errors.ts";
-import { HboneError } from "../../../core/protocol/hbone/hbone-error.ts";
 import type { Headers } from "../../../core/protocol/hbone/request.ts";
-import { parseConnectResponse } from "../../../core/protocol/hbone/response.ts";
+import { readAnswer } from "../answer.ts";
 import type { TunnelModules } from "../engine.ts";
 import { handshakeError } from "../tls.ts";
 import {
@@ -181,15 +180,8 @@ class Opening {
 
   #answered(headers: Headers, flags: number): void {
     if (this.#settled) return;
-    const response = parseConnectResponse(headers, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0);
-    if (response instanceof HboneError) {
-      const { type } = response;
-      return this.#fail(
-        type.code === "hbone.refused"
-          ? new TunnelError({ ...type, code: "tunnel.refused" })
-          : new TunnelError({ code: "tunnel.bad-answer", detail: type.code }),
-      );
-    }
+    const response = readAnswer(headers, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0);
+    if (response instanceof TunnelError) return this.#fail(response);
     this.#settled = true;
     this.#cancelDeadline();
     this.#opener.opened(new NodeStream(this.#stream, this.#tunnel), response);

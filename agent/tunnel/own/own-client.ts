@@ -1,11 +1,10 @@
 /** The client's half of HBONE on our own HTTP/2. */
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
-import { HboneError } from "../../../core/protocol/hbone/hbone-error.ts";
-import { parseConnectResponse } from "../../../core/protocol/hbone/response.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { AnswerHead } from "../../../core/protocol/h2/message-head.ts";
 import type { H2Stream, StreamEnd, StreamListener } from "../../../core/protocol/h2/stream.ts";
+import { readAnswer } from "../answer.ts";
 import {
   TunnelError,
   tunnelLimits,
@@ -169,11 +168,9 @@ class Opening implements StreamListener {
   }
 
   answered(stream: H2Stream, head: AnswerHead, ended: boolean): void {
-    const response = parseConnectResponse(
-      headersOf([{ name: ":status", value: String(head.status) }, ...head.fields]),
-      ended,
-    );
-    if (response instanceof HboneError) return this.#fail(refusalOf(response));
+    const headers = headersOf([{ name: ":status", value: String(head.status) }, ...head.fields]);
+    const response = readAnswer(headers, ended);
+    if (response instanceof TunnelError) return this.#fail(response);
     if (!this.#settle()) return;
     const end = new OpenedStream(this.#tunnel, this.#link, stream);
     this.#opener.opened(end, response);
@@ -239,12 +236,6 @@ class OpenedStream extends OwnStream {
     super.closed();
     this.#tunnel.release();
   }
-}
-
-function refusalOf({ type }: HboneError): TunnelError {
-  return type.code === "hbone.refused"
-    ? new TunnelError({ ...type, code: "tunnel.refused" })
-    : new TunnelError({ code: "tunnel.bad-answer", detail: type.code });
 }
 
 const defaultDeadlineMs = 10_000;
