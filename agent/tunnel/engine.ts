@@ -6,9 +6,9 @@ import { NodeClient } from "./node-http2/node-client.ts";
 import { NodeServer } from "./node-http2/node-server.ts";
 import { OwnClient } from "./own/own-client.ts";
 import { OwnServer } from "./own/own-server.ts";
-import type { HeldMemory } from "./held-memory.ts";
+import { HeldMemory } from "./held-memory.ts";
 import type { ServerSession, ServerSessionHost, TunnelPeer } from "./server-session.ts";
-import type { ClientTunnel, TunnelLimits } from "./tunnel.ts";
+import { tunnelLimits, type ClientTunnel, type TunnelLimits } from "./tunnel.ts";
 
 /** What is beneath TLS: TCP, or another tunnel's stream. */
 export interface Transport extends Duplex {
@@ -24,7 +24,18 @@ export interface TunnelModules {
   readonly socket: Transport;
 }
 
-export interface Engine {
+/** What a tunnel is made with, whichever end of it we are. */
+export interface EngineOptions {
+  readonly clock: Clock;
+  /** Default: our own. */
+  readonly engine?: EngineName | undefined;
+  /** Default: `tunnelLimits`. */
+  readonly limits?: TunnelLimits | undefined;
+  /** Shared by a worker's tunnels; default: there is always enough. */
+  readonly memory?: HeldMemory | undefined;
+}
+
+interface Engine {
   /** @param tls connected; its peer has proven to be `peerIdentity`. */
   client(tls: TLSSocket, peerIdentity: string, modules: TunnelModules): ClientTunnel;
   /** @param tls accepted; its peer has proven to be `peer.identity`. */
@@ -33,7 +44,15 @@ export interface Engine {
 
 export type EngineName = "own" | "node";
 
-export const engines: Readonly<Record<EngineName, Engine>> = {
+/** Who is going to speak HTTP/2 over this socket, and what they are to be given for it. */
+export function engineOn(
+  socket: Transport,
+  { clock, engine = "own", limits = tunnelLimits, memory = new HeldMemory() }: EngineOptions,
+): { readonly engine: Engine; readonly modules: TunnelModules } {
+  return { engine: engines[engine], modules: { socket, clock, limits, memory } };
+}
+
+const engines: Readonly<Record<EngineName, Engine>> = {
   own: {
     client: (tls, peerIdentity, modules) => new OwnClient(tls, peerIdentity, modules),
     server: (tls, peer, host, modules) => new OwnServer(tls, peer, host, modules),

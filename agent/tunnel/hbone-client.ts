@@ -1,16 +1,14 @@
 /** The way to a tunnel: TCP and TLS to a peer's 15008, and the proof that it is who it should be. What then speaks HTTP/2 is an engine's. */
 import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
-import type { Clock } from "../../core/base/clock.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import { errnoOf } from "../../core/linux/errno.ts";
 import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
-import { engines, type EngineName, type Transport } from "./engine.ts";
-import { HeldMemory } from "./held-memory.ts";
+import { engineOn, type EngineOptions, type Transport } from "./engine.ts";
 import { forgetLegacyCertificates, presentedBy, revokedError, type ChainTrust } from "./peer-chain.ts";
 import { alpn, checkServer, handshakeError, type ProvenPeer } from "./tls.ts";
-import { TunnelError, tunnelLimits, type ClientTunnel, type TunnelLimits } from "./tunnel.ts";
+import { TunnelError, type ClientTunnel } from "./tunnel.ts";
 
-export interface ClientTunnelOptions {
+export interface ClientTunnelOptions extends EngineOptions {
   /** A socket that is connecting to the peer's tunnel port, or a stream that leads there. */
   readonly socket: Transport;
   readonly context: SecureContext;
@@ -18,16 +16,10 @@ export interface ClientTunnelOptions {
   readonly accepted: readonly string[];
   /** For lists of revoked certificates; default: there are none. */
   readonly trust?: ChainTrust;
-  readonly clock: Clock;
   /** For TCP and TLS together. Default 10,000. */
   readonly deadlineMs?: number;
   /** TCP is up, and TLS begins. */
   readonly onConnected?: () => void;
-  /** Default: our own. */
-  readonly engine?: EngineName | undefined;
-  readonly limits?: TunnelLimits | undefined;
-  /** Shared by a worker's tunnels; default: there is always enough. */
-  readonly memory?: HeldMemory | undefined;
 }
 
 /** Settles once TLS is up and the peer has proved an accepted identity, or with why not; never throws. */
@@ -109,9 +101,8 @@ class Handshake {
     }
     this.#phase = "settled";
     this.#cancelDeadline();
-    const { socket, clock, engine = "own", limits = tunnelLimits, memory = new HeldMemory() } = this.#options;
-    const modules = { socket, clock, limits, memory };
-    const tunnel = engines[engine].client(tls, formatIdentity(peer.identity), modules);
+    const { engine, modules } = engineOn(this.#options.socket, this.#options);
+    const tunnel = engine.client(tls, formatIdentity(peer.identity), modules);
     const { revocations } = this.#options.trust ?? noTrust;
     if (revocations !== undefined) {
       tls.once(

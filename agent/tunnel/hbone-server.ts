@@ -4,31 +4,23 @@
  */
 import type { Socket } from "node:net";
 import { createServer, type Server, type TLSSocket } from "node:tls";
-import type { Clock } from "../../core/base/clock.ts";
 import { socketIp, type Endpoint } from "../../core/base/ip.ts";
-import { engines, type EngineName } from "./engine.ts";
-import { HeldMemory } from "./held-memory.ts";
+import { engineOn, type EngineOptions } from "./engine.ts";
 import type { IncomingStream, ServerSession } from "./server-session.ts";
 import type { Revocations } from "../revocation/revocations.ts";
 import { keepPresented, keptOf, revokedError } from "./peer-chain.ts";
 import { alpn, checkClient, handshakeError, secureOptions, type TlsIdentity } from "./tls.ts";
-import { TunnelError, tunnelLimits, type TunnelLimits } from "./tunnel.ts";
+import { TunnelError } from "./tunnel.ts";
 
 export type { IncomingStream, TunnelPeer } from "./server-session.ts";
 
-export interface HboneServerOptions {
-  readonly clock: Clock;
+export interface HboneServerOptions extends EngineOptions {
   /** For TLS and the HTTP/2 preface together, counted from accept. Default 10,000. */
   readonly deadlineMs?: number;
   /** Called with the stream alone; it is answered now or later. */
   readonly onStream: (stream: IncomingStream) => void;
   /** A tunnel has come to be. */
   readonly onOpened?: () => void;
-  /** Default: our own. */
-  readonly engine?: EngineName | undefined;
-  readonly limits?: TunnelLimits | undefined;
-  /** Shared by a worker's tunnels; default: there is always enough. */
-  readonly memory?: HeldMemory | undefined;
   /** Default: nobody says what is revoked. */
   readonly revocations?: Revocations | undefined;
   /** A tunnel that did not come to be, or was ended for what its peer did. @param remote undefined where the socket was gone before it could be asked. */
@@ -136,16 +128,7 @@ export class HboneServer {
     if (checked instanceof TunnelError) return void handshake.fail(checked, tls);
     const { identity, chain } = checked;
     const { remote, local } = handshake;
-    const {
-      clock,
-      engine = "own",
-      limits = tunnelLimits,
-      memory = new HeldMemory(),
-      onStream,
-      onRefused,
-      onGone,
-    } = this.#options;
-    const { socket } = handshake;
+    const { onStream, onRefused, onGone } = this.#options;
     handshake.awaitPreface();
     let unwatch = (): void => {};
     const host = {
@@ -159,7 +142,8 @@ export class HboneServer {
         onGone?.();
       },
     };
-    const session = engines[engine].server(tls, { remote, local, identity }, host, { socket, clock, limits, memory });
+    const { engine, modules } = engineOn(handshake.socket, this.#options);
+    const session = engine.server(tls, { remote, local, identity }, host, modules);
     this.#sessions.add(session);
     if (revocations !== undefined) unwatch = revocations.watch(chain, (id) => session.destroy(revokedError(id)));
     if (this.#retired) session.retireAfterFirst();

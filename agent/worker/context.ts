@@ -11,7 +11,7 @@ import type { Counters } from "../metrics/counters.ts";
 import type { AcceptGate } from "./accept-gate.ts";
 import type { WorkerCertificates } from "./certificates.ts";
 import type { SniffMode } from "../sniff/conversation.ts";
-import type { EngineName } from "../tunnel/engine.ts";
+import type { EngineName, EngineOptions } from "../tunnel/engine.ts";
 import type { HeldMemory } from "../tunnel/held-memory.ts";
 import type { TlsPolicy } from "../tunnel/tls-policy.ts";
 import type { TunnelLimits } from "../tunnel/tunnel.ts";
@@ -42,6 +42,8 @@ export interface WorkerContext {
   readonly gate: AcceptGate;
   /** What is held for streams whose readers have stalled. */
   readonly heldMemory: HeldMemory;
+  /** What every tunnel of this worker is made with. */
+  readonly tunnels: EngineOptions;
   /** Every socket of a relay is in it. */
   readonly resets: ResetWatch;
   /** Handshakes that came to a tunnel, counted as they end. */

@@ -54,11 +54,8 @@ export class ServedPod {
     const onGone = (): void => this.#look();
     this.pool = new TunnelPool({ clock, idleReleaseMs: settings.poolIdleReleaseMs, onGone });
     this.#server = new HboneServer({
-      clock,
-      engine: settings.engine,
-      limits: settings.limits,
+      ...context.tunnels,
       revocations: context.revocations,
-      memory: context.heldMemory,
       deadlineMs: settings.connectDeadlineMs,
       onOpened: () => (context.handshakes.inbound += 1),
       onStream: (stream) => {

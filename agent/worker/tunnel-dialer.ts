@@ -77,16 +77,13 @@ export class TunnelDialer {
     const way = { ...route, certificate, untilMs };
     const outer = await this.#openStream(way, this.#headers(route, source));
     if (outer instanceof TunnelError) return { error: outer, at: "gateway" };
-    const { settings, clock, revocations, heldMemory } = this.#context;
+    const { settings, tunnels, revocations } = this.#context;
     const inner = await openInnerTunnel({
+      ...tunnels,
       carrier: outer.stream,
       context: certificate.context,
       accepted: route.innerIdentities,
       trust: { roots: certificate.tls.roots, revocations },
-      clock,
-      engine: settings.engine,
-      limits: settings.limits,
-      memory: heldMemory,
       deadlineMs: this.#leftMs(way),
     });
     if (inner instanceof TunnelError) return { error: inner, at: "beyond" };
@@ -124,19 +121,16 @@ export class TunnelDialer {
   }
 
   #make(way: TunnelWay, after: number): Promise<Lease | TunnelError> {
-    const { settings, clock, certificates, heldMemory, handshakes } = this.#context;
+    const { settings, tunnels, certificates, revocations, handshakes } = this.#context;
     const create: CreateTunnel = async (creation) => {
       // Made for whoever waits by then, with the certificate of that moment.
       const { context, tls } = certificates.current(way.certificate.uri) ?? way.certificate;
       const tunnel = await openClientTunnel({
+        ...tunnels,
         socket: this.#context.connect({ netns: this.#pod.netns, remote: way.tunnel }),
         context,
         accepted: way.identities,
-        trust: { roots: tls.roots, revocations: this.#context.revocations },
-        clock,
-        engine: settings.engine,
-        limits: settings.limits,
-        memory: heldMemory,
+        trust: { roots: tls.roots, revocations },
         deadlineMs: settings.connectDeadlineMs,
         onConnected: () => (creation.stage = "tls"),
       });
@@ -181,7 +175,7 @@ export class TunnelDialer {
 }
 
 /** Uses the room that was reserved. */
-export function openIn(
+function openIn(
   tunnel: ClientTunnel,
   headers: Record<string, string>,
   withinMs: number,

@@ -115,11 +115,13 @@ export class DataPlaneWorker {
       const destination = originalDestination(socket);
       return destination instanceof LinuxError ? undefined : destination;
     };
+    const heldMemory = new HeldMemory(settings.memory.buffers);
     this.#context = {
       index,
       settings,
       gate,
-      heldMemory: new HeldMemory(settings.memory.buffers),
+      heldMemory,
+      tunnels: { clock, engine: settings.engine, limits: settings.limits, memory: heldMemory },
       clock,
       random: systemRandom,
       log,
