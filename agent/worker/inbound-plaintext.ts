@@ -4,6 +4,7 @@ import { decideInboundPlaintext } from "../../core/decision/inbound.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import type { Connection } from "../connection/connection.ts";
 import { TcpEnd } from "../relay/tcp-end.ts";
+import { serveCaptured } from "./captured.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
 import { logVerdicts } from "./policy-log.ts";
@@ -24,18 +25,9 @@ export async function handleInboundPlaintext(context: WorkerContext, pod: Served
     source,
     sourceWorkload: context.mesh.state.workloadByAddress(context.settings.network, source.address),
   };
-  const connection = pod.begin(facts);
-  const client = new TcpEnd(socket, context.resets);
-  const refusal: Failure | undefined = pod.isFull
-    ? { reason: "POD_CONN_LIMIT", details: {} }
-    : await connectInside(context, pod, socket, client, connection).catch((thrown: unknown) => {
-        connection.close("INTERNAL_BUG");
-        client.reset();
-        throw thrown;
-      });
-  if (refusal === undefined) return;
-  connection.close(refusal.reason, refusal.details);
-  client.reset();
+  await serveCaptured(context, pod, socket, facts, (connection, client) =>
+    connectInside(context, pod, socket, client, connection),
+  );
 }
 
 /** @returns why it is refused, or undefined once bytes flow. */

@@ -20,6 +20,7 @@ import { TcpEnd } from "../relay/tcp-end.ts";
 import { TunnelError } from "../tunnel/tunnel.ts";
 import { sourceLabels } from "../metrics/traffic-labels.ts";
 import { Attempts, attemptWithinMs } from "./attempts.ts";
+import { serveCaptured } from "./captured.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
 import { decideAgain, isWorthAnother } from "./decide-again.ts";
@@ -36,19 +37,9 @@ export async function handleOutbound(context: WorkerContext, pod: ServedPod, soc
   if (source === undefined) return void socket.destroy();
   const trace = nextTraceContext();
   const facts: ConnectionFacts = { direction: "outbound", protocol: "tcp", trace: trace.traceId, source };
-  const connection = pod.begin(facts);
-  const client = new TcpEnd(socket, context.resets);
-  const refusal = pod.isFull
-    ? failure("POD_CONN_LIMIT")
-    : await new Outbound(context, pod, connection, client, trace).run(socket).catch((thrown: unknown) => {
-        connection.close("INTERNAL_BUG");
-        client.reset();
-        throw thrown;
-      });
-  if (refusal === undefined) return;
-  connection.close(refusal.reason, refusal.details);
-  // The application believes that it is connected: only a reset tells it that it never was.
-  client.reset();
+  await serveCaptured(context, pod, socket, facts, (connection, client) =>
+    new Outbound(context, pod, connection, client, trace).run(socket),
+  );
 }
 
 class Outbound {
@@ -162,14 +153,7 @@ class Outbound {
   }
 
   async #connectTunnel(route: HboneRoute, source: MeshWorkload, withinMs: number): Promise<Failure | undefined> {
-    const { facts } = this.#connection;
-    facts.protocol = "hbone";
-    facts.destination = route.tunnel;
-    facts.authority = route.authority;
-    facts.destinationWorkload = route.workload;
-    facts.service = route.service;
-    const dialer = new TunnelDialer(this.#context, this.#pod, facts, this.#trace);
-    const opened = await dialer.dial(route, source, withinMs);
+    const opened = await this.#dialerFor(route).dial(route, source, withinMs);
     if (opened instanceof TunnelError) {
       this.#context.ejections.note(route.workload.uid, opened);
       return tunnelFailure(opened);
@@ -185,15 +169,8 @@ class Outbound {
     withinMs: number,
   ): Promise<Failure | undefined> {
     const { ejections } = this.#context;
-    const { facts } = this.#connection;
-    facts.protocol = "hbone";
-    facts.destination = route.tunnel;
-    facts.authority = route.authority;
-    facts.destinationWorkload = route.workload;
-    facts.service = route.service;
     const gateway = route.gateway.workload.uid;
-    const dialer = new TunnelDialer(this.#context, this.#pod, facts, this.#trace);
-    const opened = await dialer.dialThrough(route, source, withinMs);
+    const opened = await this.#dialerFor(route).dialThrough(route, source, withinMs);
     if ("error" in opened) {
       const problem = tunnelFailure(opened.error);
       if (opened.at === "beyond") return { ...problem, ...behind(route, problem), beyondGateway: true };
@@ -203,9 +180,20 @@ class Outbound {
     ejections.restore(gateway);
     const { baggage } = opened.response;
     // Whom the gateway has chosen, only that one can say.
-    if (Object.keys(baggage).length > 0) facts.destinationBaggage = baggage;
+    if (Object.keys(baggage).length > 0) this.#connection.facts.destinationBaggage = baggage;
     this.#connection.open(this.#client, opened.stream);
     return undefined;
+  }
+
+  /** The connection's record says from here on where it is led. */
+  #dialerFor({ tunnel, authority, workload, service }: HboneRoute | DoubleHboneRoute): TunnelDialer {
+    const { facts } = this.#connection;
+    facts.protocol = "hbone";
+    facts.destination = tunnel;
+    facts.authority = authority;
+    facts.destinationWorkload = workload;
+    facts.service = service;
+    return new TunnelDialer(this.#context, this.#pod, facts, this.#trace);
   }
 }
 
