@@ -90,7 +90,7 @@ export class DataPlaneWorker {
       policy: settings.tls,
     });
     certificates.onChange((certificate) => {
-      for (const pod of [...this.#pods.values(), ...this.#leaving]) pod.offer(certificate);
+      this.#forEachPod((pod) => pod.offer(certificate));
     });
     this.#metrics = new WorkerMetrics({ clock, worker: index, send, look: (counters) => this.#look(counters) });
     const { counters, requests } = this.#metrics;
@@ -229,8 +229,7 @@ export class DataPlaneWorker {
   tick(nowMs: number): void {
     this.#context.resets.tick();
     this.#metrics.tick(nowMs);
-    for (const pod of this.#pods.values()) pod.tick(nowMs);
-    for (const pod of this.#leaving) pod.tick(nowMs);
+    this.#forEachPod((pod) => pod.tick(nowMs));
   }
 
   /**
@@ -247,7 +246,7 @@ export class DataPlaneWorker {
     for (const connection of [...this.#context.registry.all()]) {
       if (connection.state.phase === "open" || connection.state.phase === "deciding") connection.close("WORKER_LOST");
     }
-    for (const pod of [...this.#pods.values(), ...this.#leaving]) pod.lost();
+    this.#forEachPod((pod) => pod.lost());
     this.#signs?.beat(this.#index, 0);
     this.#modules.accessLog.flush();
   }
@@ -270,7 +269,7 @@ export class DataPlaneWorker {
 
   #tunnels(direction: "outbound" | "inbound"): TunnelCounts {
     let open = 0;
-    for (const pods of [this.#pods.values(), this.#leaving]) for (const pod of pods) open += pod.tunnels[direction];
+    this.#forEachPod((pod) => (open += pod.tunnels[direction]));
     return { handshakes: this.#context.handshakes[direction], open };
   }
 
@@ -302,7 +301,12 @@ export class DataPlaneWorker {
       log.error({ reason }, "connections are accepted only as others end: they wait in the kernel");
     }
     const act = reason === undefined ? "resume" : "pause";
-    for (const pods of [this.#pods.values(), this.#leaving]) for (const pod of pods) pod[act]();
+    this.#forEachPod((pod) => pod[act]());
+  }
+
+  /** Those that are served, and those that are going. */
+  #forEachPod(act: (pod: ServedPod) => void): void {
+    for (const pods of [this.#pods.values(), this.#leaving]) for (const pod of pods) act(pod);
   }
 
   #revoke(lists: readonly RevokedSerials[]): void {
