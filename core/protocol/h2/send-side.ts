@@ -98,7 +98,6 @@ export class SendSide {
     for (const [id, value] of settings) {
       switch (id) {
         case settingIds.HEADER_TABLE_SIZE:
-          this.peer.headerTableSize = value;
           this.encoder.limitTable(value);
           break;
         case settingIds.MAX_CONCURRENT_STREAMS:
@@ -117,9 +116,6 @@ export class SendSide {
         }
         case settingIds.MAX_FRAME_SIZE:
           this.peer.maxFrameSize = value;
-          break;
-        case settingIds.MAX_HEADER_LIST_SIZE:
-          this.peer.maxHeaderListSize = value;
           break;
       }
     }

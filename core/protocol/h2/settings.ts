@@ -14,24 +14,23 @@ export const settingIds = {
 
 export type Setting = readonly [id: number, value: number];
 
-/** What the peer's SETTINGS have said so far. */
+/**
+ * What the peer's SETTINGS have said so far. Without MAX_HEADER_LIST_SIZE, which is advice (RFC 9113 6.5.2): our heads are far below
+ * what anybody bids, and one that is too long for its peer is that peer's to refuse.
+ */
 export interface PeerSettings {
-  headerTableSize: number;
   /** Unlimited until it says otherwise. */
   maxConcurrentStreams: number;
   initialWindowSize: number;
   maxFrameSize: number;
-  maxHeaderListSize: number;
 }
 
 /** Before its first SETTINGS. */
 export function initialPeerSettings(): PeerSettings {
   return {
-    headerTableSize: 4_096,
     maxConcurrentStreams: Infinity,
     initialWindowSize: defaultWindow,
     maxFrameSize: smallestFrameSize,
-    maxHeaderListSize: Infinity,
   };
 }
 
