@@ -1,54 +1,12 @@
-/** Puts conditions on objects through any source: only where they differ, beside those of other reporters. */
-import type { Clock } from "../../core/base/clock.ts";
-import type { Log } from "../../core/base/log.ts";
+/** Conditions on objects: written only where they differ, beside those of other reporters. */
 import type { Condition, KubeObject } from "./objects.ts";
-import { refKey, refOf, type MergePatch, type ObjectDelta, type ObjectRef, type Source } from "./source.ts";
+import type { MergePatch, ObjectRef } from "./source.ts";
 
 /** All that one reporter says of one object. Types in `owned` that `conditions` lacks are to be taken back. */
 export interface StatusRow {
   readonly ref: ObjectRef;
   readonly owned: readonly string[];
   readonly conditions: readonly Condition[];
-}
-
-export interface ConditionWriterOptions {
-  readonly source: Source;
-  /** As for `Source.writeStatus`. */
-  readonly writer: string;
-  readonly clock: Clock;
-  readonly log: Log;
-}
-
-export class ConditionWriter {
-  readonly #options: ConditionWriterOptions;
-
-  constructor(options: ConditionWriterOptions) {
-    this.#options = options;
-  }
-
-  /** Writes what differs from what the objects say now. What cannot be written is logged, and is for the next time. */
-  async write(rows: readonly StatusRow[]): Promise<void> {
-    if (rows.length === 0) return;
-    const { source, writer, clock, log } = this.#options;
-    const snapshot = source.list();
-    const now = new Date(clock.wallMs()).toISOString();
-    for (const row of rows) {
-      const object = snapshot.get(row.ref.kind, row.ref.namespace, row.ref.name);
-      const patch = object && statusPatch(row, conditionsOf(object), now);
-      const error = patch && (await source.writeStatus(row.ref, writer, patch, row.owned));
-      if (error !== undefined) log.warn({ ...error.type, object: refKey(row.ref) }, "a status was not written");
-    }
-  }
-
-  /** Takes back what was said of objects that are gone, so that no namesake inherits it. */
-  async forget(deltas: readonly ObjectDelta[]): Promise<void> {
-    const { source, writer, log } = this.#options;
-    for (const delta of deltas) {
-      if (delta.op !== "removed") continue;
-      const error = await source.writeStatus(refOf(delta.object), writer, null);
-      if (error !== undefined) log.warn({ ...error.type }, "a status was not taken back");
-    }
-  }
 }
 
 /**

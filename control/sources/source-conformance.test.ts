@@ -5,10 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import fc from "fast-check";
-import { systemClock } from "../../core/base/clock.ts";
 import { silentLog } from "../../core/base/log.ts";
 import { until } from "../../test/support/until.ts";
-import { ConditionWriter } from "./conditions.ts";
+import { statusPatch } from "./conditions.ts";
 import { DirectorySource } from "./directory.ts";
 import { KubernetesClient } from "./kubernetes/client.ts";
 import { collectionPath } from "./kubernetes/paths.ts";
@@ -195,13 +194,14 @@ for (const [place, build] of Object.entries(worlds)) {
     };
     world.put({ ...policy("ALLOW", goodRules), status: { conditions: [theirs] } });
     const source = await world.open();
-    const writer = new ConditionWriter({ source, writer: "control", clock: systemClock, log: silentLog });
-    const say = (status: string | undefined) => {
-      const own = { type: "ZtunnelAccepted", status: status ?? "", reason: "Accepted", message: "attached" };
-      const conditions = status === undefined ? [] : [own];
-      return writer.write([{ ref: ref("AuthorizationPolicy", "gate"), owned: ["ZtunnelAccepted"], conditions }]);
-    };
     const conditions = () => source.list().get("AuthorizationPolicy", "shop", "gate")?.status.conditions ?? [];
+    const say = async (status: string | undefined) => {
+      const own = { type: "ZtunnelAccepted", status: status ?? "", reason: "Accepted", message: "attached" };
+      const [gate, owned] = [ref("AuthorizationPolicy", "gate"), [own.type]];
+      const row = { ref: gate, owned, conditions: status === undefined ? [] : [own] };
+      const patch = statusPatch(row, conditions(), new Date().toISOString());
+      if (patch !== undefined) assert.equal(await source.writeStatus(gate, "control", patch, owned), undefined);
+    };
     await say("True");
     assert.deepEqual(
       conditions()

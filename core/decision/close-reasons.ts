@@ -29,11 +29,6 @@ export type ResponseFlag =
 
 export type CloseCode = keyof typeof closeReasons;
 
-/** Codes of refusals that answer a CONNECT. */
-export type RefusalCode = {
-  [Code in CloseCode]: (typeof closeReasons)[Code] extends { readonly status: number } ? Code : never;
-}[CloseCode];
-
 /** The entry as plain data, whatever the code. */
 export function closeReason(code: CloseCode): CloseReason {
   return closeReasons[code];

@@ -6,7 +6,7 @@
 import { formatPem } from "../../../core/protocol/x509/pem.ts";
 import type { Issuer } from "../../../core/protocol/x509/certificate.ts";
 import { TypedError } from "../../../core/base/errors.ts";
-import { explainKubeError, isConflict, isNotFound, KubeError } from "../../sources/kubernetes/errors.ts";
+import { isConflict, isNotFound, KubeError } from "../../sources/kubernetes/errors.ts";
 import { collectionPath, objectPath } from "../../sources/kubernetes/paths.ts";
 import { newRoot } from "./authority.ts";
 import type { SigningChain } from "./mesh-authority.ts";
@@ -86,11 +86,6 @@ export function readRootSecret(
   const chain = readSigningMaterial(material, wallMs());
   key.fill(0);
   return typeof chain === "string" ? new RootError({ code: "root.unusable", secret, problem: chain }) : chain;
-}
-
-/** Why the root can't be had, for a person. */
-export function explainRoot(error: RootError | KubeError): string {
-  return error instanceof RootError ? error.sentence() : explainKubeError(error);
 }
 
 function opened(

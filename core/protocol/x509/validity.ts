@@ -32,8 +32,3 @@ export function leafValidity(
   const seconds = requestedSeconds > 0n ? Number(requestedSeconds) : policy.defaultSeconds;
   return { notBeforeMs: wallMs - backdateMs, notAfterMs: Math.min(wallMs + seconds * 1000, issuer.notAfterMs) };
 }
-
-/** When to renew: half of the life is over (agent-wire 5.1). */
-export function halfLifeMs({ notBeforeMs, notAfterMs }: Validity): number {
-  return notBeforeMs + (notAfterMs - notBeforeMs) / 2;
-}

@@ -15,7 +15,7 @@ import { createKeyAndCsr, parseCsr } from "./csr.ts";
 import { bits, decodeDer, encodeDer, implicit, octets, oid, sequence, time, unsigned, type Der } from "./der.ts";
 import { certificateIdentity } from "./peer-identity.ts";
 import { signWith } from "./signature.ts";
-import { halfLifeMs, leafValidity } from "./validity.ts";
+import { leafValidity } from "./validity.ts";
 import { X509Error } from "./x509-error.ts";
 
 const day = 86_400_000;
@@ -321,6 +321,4 @@ suite("the life of a new certificate", () => {
     assert.equal((leafValidity(60n, policy, short, nowMs) as Validity).notAfterMs, nowMs + 1000);
     assert.equal(codeOf(leafValidity(60n, policy, short, nowMs + 1000)), "x509.issuer-expired");
   });
-
-  test("is half over half-way", () => assert.equal(halfLifeMs({ notBeforeMs: 100, notAfterMs: 300 }), 200));
 });
