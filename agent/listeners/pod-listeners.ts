@@ -49,7 +49,7 @@ interface PodSocket {
 }
 
 /** Outbound capture, inbound plaintext capture, HBONE (agent-wire 1.2). */
-export const podPorts = [15_001, 15_006, 15_008] as const;
+const podPorts = [15_001, 15_006, 15_008] as const;
 
 /** What an agent listens on in a pod. @param netns descriptor of its namespace. */
 export function wantedListeners(netns: number, { dns }: ListenSettings): Wanted[] {

@@ -102,7 +102,7 @@ export function wholeNumber(value: unknown, path: string, most: number): number 
 }
 
 /** In any case, with or without `_`: files are written by hand. */
-export function choiceOf<T>(value: unknown, path: string, among: Readonly<Record<string, T>>): T {
+function choiceOf<T>(value: unknown, path: string, among: Readonly<Record<string, T>>): T {
   const plain = (name: string): string => name.toLowerCase().replaceAll("_", "");
   const found = Object.keys(among).find((name) => typeof value === "string" && plain(name) === plain(value));
   if (found === undefined) throw mistake(path, `is none of ${Object.keys(among).join(", ")}`);

@@ -21,7 +21,7 @@ import { tunnelFailure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
 
 /** How far a pod's going has come. */
-export type PodPhase = "serving" | "accepting-the-last" | "finishing" | "gone";
+type PodPhase = "serving" | "accepting-the-last" | "finishing" | "gone";
 
 export class ServedPod {
   readonly uid: string;

@@ -62,7 +62,7 @@ async function bodyOf(response: IncomingMessage): Promise<string> {
 const limitBytes = 512 * 2 ** 20;
 
 /** Every way a port-forward fails, with what to do about it. */
-export function forwardFailure({ type }: PortForwardError): Failure {
+function forwardFailure({ type }: PortForwardError): Failure {
   const pod = `${type.namespace}/${type.pod}`;
   switch (type.code) {
     case "cli.forward-unauthorized":

@@ -81,7 +81,7 @@ export function collect(value: string, before: readonly string[]): string[] {
 }
 
 /** Helm's arguments. `upgrade --install` does the same whether it is there already or not. */
-export function helmInstall(options: Options, namespace: string): string[] {
+function helmInstall(options: Options, namespace: string): string[] {
   return [
     "upgrade",
     "--install",

@@ -59,7 +59,7 @@ export function uninstallCommand(): Command {
     });
 }
 
-export function helmUninstall({ release, wait, timeout, dryRun }: Options, namespace: string): string[] {
+function helmUninstall({ release, wait, timeout, dryRun }: Options, namespace: string): string[] {
   return [
     "uninstall",
     release,

@@ -43,11 +43,7 @@ export function captureOf(tables: readonly (ReadTable | undefined)[]): KernelTru
 }
 
 /** Whole: the rule and the route of every family that the namespace speaks. */
-export function routingOf(
-  rules: readonly MarkRule[],
-  routes: readonly RouteInfo[],
-  ipv6: boolean,
-): KernelTruth["routing"] {
+function routingOf(rules: readonly MarkRule[], routes: readonly RouteInfo[], ipv6: boolean): KernelTruth["routing"] {
   const wanted = podRouting(ipv6);
   const present = [
     ...wanted.rules.map((rule) => rules.some((there) => sameRule(rule, there))),

@@ -18,8 +18,8 @@ export interface RelievedAgentsModules {
   readonly log: Log;
 }
 
-export const componentLabel = "app.kubernetes.io/component";
-export const relievedComponent = "agent-relieved";
+const componentLabel = "app.kubernetes.io/component";
+const relievedComponent = "agent-relieved";
 
 export class RelievedAgents {
   readonly #modules: RelievedAgentsModules;

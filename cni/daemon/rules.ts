@@ -237,7 +237,7 @@ const loopback6 = "::1";
 /** SO_MARK of every socket of the agent. */
 export const proxyMark = { value: 0x539, mask: 0xfff } as const;
 /** Of connections that the agent opened to the application. */
-export const inboundMark = { value: 0x111, mask: 0xfff } as const;
+const inboundMark = { value: 0x111, mask: 0xfff } as const;
 
 const tcp: Expression = { kind: "protocol", protocol: "tcp" };
 const counter: Expression = { kind: "counter" };

@@ -19,7 +19,7 @@ export type Parsed =
   | { readonly result: "unknown-kind"; readonly apiVersion: string; readonly kind: string };
 
 /** What a kind's parser is given: what all kinds share, already read. */
-export interface Head<K extends Kind = Kind> {
+interface Head<K extends Kind = Kind> {
   readonly kind: K;
   readonly apiVersion: string;
   readonly metadata: ObjectMeta;

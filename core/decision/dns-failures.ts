@@ -1,7 +1,7 @@
 /** Why a query of a captured pod is answered with SERVFAIL: one table for logs, for what the client is told (RFC 8914), and for docs/dns.md. */
 import { extendedErrors } from "../protocol/dns/answer.ts";
 
-export interface DnsFailureReason {
+interface DnsFailureReason {
   readonly sentence: string;
   readonly nextStep: string;
   /** INFO-CODE of the extended error. */

@@ -51,7 +51,7 @@ export function processStat(pid: number): ProcessStat | undefined {
 }
 
 /** A kernel setting by its path below /proc/sys ("net/ipv4/ip_forward"); those of `net` are each namespace's own. */
-export function readSysctl(name: string, netns?: number): string | LinuxError {
+function readSysctl(name: string, netns?: number): string | LinuxError {
   try {
     return inNamespaceOf(netns, () => readFileSync(`/proc/sys/${name}`, "utf8")).trim();
   } catch (error) {

@@ -98,7 +98,7 @@ function audit({ identity, binding }: Caller): object {
 }
 
 /** The same for all that one agent asks: what turns, caps and counts go by. */
-export function describeCaller({ identity, binding }: Caller): string {
+function describeCaller({ identity, binding }: Caller): string {
   return `${formatIdentity(identity)} ${binding.kind === "unbound" ? "" : binding.pod.uid}`;
 }
 

@@ -10,7 +10,7 @@ import type { Reader } from "./collections.ts";
 import { byAge, isEmpty, selecting, type Inputs } from "./inputs.ts";
 
 /** Name of the policy that denies every caller without an identity. It lives in the root namespace. */
-export const strictPolicyName = "istio_converted_static_strict";
+const strictPolicyName = "istio_converted_static_strict";
 
 /** The policy a workload must list for its PeerAuthentications' sake, as `namespace/name`. */
 export function peerPolicyOf(reader: Reader, inputs: Inputs, namespace: string, labels: Labels): string | undefined {

@@ -6,7 +6,7 @@ export const supportedVersions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "
 export type CniVersion = (typeof supportedVersions)[number];
 
 /** What VERSION answers with. */
-export const newestVersion: CniVersion = "1.1.0";
+const newestVersion: CniVersion = "1.1.0";
 
 /** A configuration that names no version means the first one. */
 export const defaultVersion: CniVersion = "0.1.0";

@@ -7,7 +7,7 @@ export interface Cursor {
 }
 
 /** Integers that we refuse to take for lengths, sizes or indices: nothing legitimate comes near. */
-export const integerLimit = 2 ** 31;
+const integerLimit = 2 ** 31;
 /** The most octets that `writeInteger` uses for what is below the limit. */
 export const longestInteger = 6;
 /** Instead of a value: the bytes end inside the integer. */
