@@ -44,7 +44,7 @@ if (wanted.length === 0) {
   check("types", "tsc", ["-p", "tsconfig.json"]);
 }
 
-const files = globSync("{core,control,agent,waypoint,cni,lab,cli,bin,deploy,test}/**/*.test.ts").sort();
+const files = globSync("{core,control,agent,waypoint,cni,lab,cli,bin,deploy,bench,test}/**/*.test.ts").sort();
 const chosen = files.filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)));
 const endToEnd = chosen.filter((file) => file.startsWith("test/e2e/") || file === "test/deploy/image.test.ts");
 const onCluster = chosen.filter((file) => file.startsWith("test/cluster/"));
