@@ -1,7 +1,8 @@
 /** The flags of `ambientd cni daemon`: a folder of manifests as in the lab, or a cluster. */
 import { existsSync, readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { messageOf, TypedError } from "../../core/base/errors.ts";
+import { messageOf } from "../../core/base/errors.ts";
+import { FlagError } from "../../core/base/flag-error.ts";
 import { parseSelectors } from "./selector-text.ts";
 import { defaultSelectors, type EnrolmentSelector, type SelectionRules } from "./selectors.ts";
 
@@ -55,18 +56,6 @@ export interface ClusterConfig {
   readonly kubeconfig?: string;
 }
 
-/** A flag, and what to do about it. */
-export class ConfigError extends TypedError<{
-  readonly code: "config.bad-flag";
-  readonly problem: string;
-  readonly fix: string;
-}> {
-  /** One line for a terminal. */
-  sentence(): string {
-    return `ambientd cni daemon: ${this.type.problem}; ${this.type.fix}`;
-  }
-}
-
 export const usage = `usage: ambientd cni daemon --node NAME --manifests DIR --status DIR --netns-dir DIR PLACES [OPTIONS]
        ambientd cni daemon --source kubernetes --node NAME --namespace NAMESPACE --pod-name NAME [--daemonset NAME]
          [--host-proc DIR] [--host-netns-dir DIR] [--cni-bin-dir DIR --cni-conf-dir DIR [--plugin FILE] [--cni-conf-name NAME]]
@@ -75,7 +64,7 @@ PLACES:  --run-dir DIR --zds SOCKET
 OPTIONS: --dns-capture  --exclude-namespaces A,B  --enablement-selectors YAML|FILE
 `;
 
-export function parseFlags(argv: readonly string[]): FolderConfig | ClusterConfig | ConfigError {
+export function parseFlags(argv: readonly string[]): FolderConfig | ClusterConfig | FlagError {
   let given: Given;
   try {
     given = parseArgs({ args: withListsAttached(argv), options: flags, strict: true, allowPositionals: false }).values;
@@ -103,20 +92,20 @@ function withListsAttached(argv: readonly string[]): string[] {
     : [...argv.slice(0, at), `${argv[at]}=${value}`, ...argv.slice(at + 2)];
 }
 
-function folderConfig(given: Given): FolderConfig | ConfigError {
+function folderConfig(given: Given): FolderConfig | FlagError {
   const daemon = daemonConfig(given, ["kube-system"]);
-  if (daemon instanceof ConfigError) return daemon;
+  if (daemon instanceof FlagError) return daemon;
   return { source: "folder", daemon, manifests: text(given, "manifests"), status: text(given, "status") };
 }
 
-function clusterConfig(given: Given): ClusterConfig | ConfigError {
+function clusterConfig(given: Given): ClusterConfig | FlagError {
   const namespace = text(given, "namespace");
   const daemon = daemonConfig(given, ["kube-system", namespace]);
-  if (daemon instanceof ConfigError) return daemon;
+  if (daemon instanceof FlagError) return daemon;
   const health = healthAddress(given["health"]);
-  if (health instanceof ConfigError) return health;
+  if (health instanceof FlagError) return health;
   const plugin = pluginConfig(given);
-  if (plugin instanceof ConfigError) return plugin;
+  if (plugin instanceof FlagError) return plugin;
   const kubeconfig = given["kubeconfig"];
   return {
     source: "kubernetes",
@@ -136,9 +125,9 @@ function clusterConfig(given: Given): ClusterConfig | ConfigError {
   };
 }
 
-function daemonConfig(given: Given, excluded: readonly string[]): DaemonConfig | ConfigError {
+function daemonConfig(given: Given, excluded: readonly string[]): DaemonConfig | FlagError {
   const selectors = selectorsOf(given["enablement-selectors"]);
-  if (selectors instanceof ConfigError) return selectors;
+  if (selectors instanceof FlagError) return selectors;
   const named = given["exclude-namespaces"];
   const list = typeof named === "string" ? named.split(",").map((name) => name.trim()) : excluded;
   return {
@@ -152,7 +141,7 @@ function daemonConfig(given: Given, excluded: readonly string[]): DaemonConfig |
 }
 
 /** The text itself, or a file that holds it. */
-function selectorsOf(value: Value): readonly EnrolmentSelector[] | ConfigError {
+function selectorsOf(value: Value): readonly EnrolmentSelector[] | FlagError {
   if (typeof value !== "string" || value === "") return defaultSelectors;
   let yaml = value;
   try {
@@ -171,7 +160,7 @@ function selectorsOf(value: Value): readonly EnrolmentSelector[] | ConfigError {
   );
 }
 
-function healthAddress(value: Value): ClusterConfig["health"] | ConfigError {
+function healthAddress(value: Value): ClusterConfig["health"] | FlagError {
   if (typeof value !== "string") return undefined;
   const parts = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(value);
   const port = Number(parts?.[3]);
@@ -180,7 +169,7 @@ function healthAddress(value: Value): ClusterConfig["health"] | ConfigError {
 }
 
 /** Both folders or none: half an installer would leave a conflist that names a plugin which isn't there. */
-function pluginConfig(given: Given): ClusterConfig["plugin"] | ConfigError {
+function pluginConfig(given: Given): ClusterConfig["plugin"] | FlagError {
   const missing = pluginFlags.filter((flag) => given[flag] === undefined);
   if (missing.length === pluginFlags.length) return undefined;
   const [first] = missing;
@@ -203,8 +192,8 @@ function text(given: Given, flag: string, otherwise = ""): string {
   return typeof value === "string" ? value : otherwise;
 }
 
-function bad(problem: string, fix: string): ConfigError {
-  return new ConfigError({ code: "config.bad-flag", problem, fix });
+function bad(problem: string, fix: string): FlagError {
+  return new FlagError({ code: "config.bad-flag", command: "ambientd cni daemon", problem, fix });
 }
 
 const meaning = {

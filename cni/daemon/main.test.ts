@@ -6,8 +6,9 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { FlagError } from "../../core/base/flag-error.ts";
 import { until } from "../../test/support/until.ts";
-import { ConfigError, parseFlags } from "./config.ts";
+import { parseFlags } from "./config.ts";
 import { defaultSelectors } from "./selectors.ts";
 
 const bin = join(import.meta.dirname, "../../bin/ambientd.ts");
@@ -16,7 +17,7 @@ const flags = ["node", "manifests", "status", "run-dir", "zds", "netns-dir"];
 test("flags are read; a missing or unknown one is named, with its fix", () => {
   const complete = flags.flatMap((flag) => [`--${flag}`, `/x/${flag}`]);
   const config = parseFlags([...complete, "--dns-capture"]);
-  assert.ok(!(config instanceof ConfigError));
+  assert.ok(!(config instanceof FlagError));
   assert.deepEqual(config, {
     source: "folder",
     manifests: "/x/manifests",
@@ -32,11 +33,11 @@ test("flags are read; a missing or unknown one is named, with its fix", () => {
   });
   for (const flag of flags) {
     const refused = parseFlags(complete.filter((part) => !part.endsWith(flag)));
-    assert.ok(refused instanceof ConfigError);
+    assert.ok(refused instanceof FlagError);
     assert.match(refused.sentence(), new RegExp(`--${flag} is missing; add --${flag} `));
   }
   const unknown = parseFlags([...complete, "--bogus"]);
-  assert.ok(unknown instanceof ConfigError);
+  assert.ok(unknown instanceof FlagError);
   assert.match(unknown.sentence(), /--bogus/);
 });
 
@@ -46,7 +47,7 @@ const inCluster = ["--source", "kubernetes", ...clusterFlags.flatMap((flag) => [
 test("in a cluster the places on the node are flags, and the daemon's own namespace is excluded with kube-system", () => {
   const plugin = ["--cni-bin-dir", "/bin", "--cni-conf-dir", "/conf", "--plugin", "/opt/plugin"];
   const config = parseFlags([...inCluster, ...plugin, "--health", ":8000"]);
-  assert.ok(!(config instanceof ConfigError) && config.source === "kubernetes");
+  assert.ok(!(config instanceof FlagError) && config.source === "kubernetes");
   assert.deepEqual(config.plugin, {
     binDir: "/bin",
     confDir: "/conf",
@@ -57,7 +58,7 @@ test("in a cluster the places on the node are flags, and the daemon's own namesp
   assert.deepEqual(config.daemon.host, { proc: "/x/host-proc", netnsDir: "/x/host-netns-dir" });
   assert.deepEqual([...config.daemon.selection.excludeNamespaces], ["kube-system", "/x/namespace"]);
   const own = parseFlags([...inCluster, "--exclude-namespaces", "a, b,", "--health", "127.0.0.1:1"]);
-  assert.ok(!(own instanceof ConfigError) && own.source === "kubernetes");
+  assert.ok(!(own instanceof FlagError) && own.source === "kubernetes");
   assert.deepEqual([...own.daemon.selection.excludeNamespaces], ["a", "b"]);
   assert.deepEqual(own.health, { host: "127.0.0.1", port: 1 });
   assert.equal(own.plugin, undefined);
@@ -70,7 +71,7 @@ test("selectors are given as YAML or as a file of it", (t) => {
   writeFileSync(join(folder, "selectors.yaml"), yaml);
   for (const value of [yaml, join(folder, "selectors.yaml")]) {
     const config = parseFlags([...inCluster, "--enablement-selectors", value]);
-    assert.ok(!(config instanceof ConfigError));
+    assert.ok(!(config instanceof FlagError));
     assert.deepEqual(config.daemon.selection.selectors[0]?.podSelector.matchLabels, { mesh: "please" });
   }
 });
@@ -87,7 +88,7 @@ test("what doesn't go together, or can't be read, is refused with its fix", () =
   ];
   for (const [argv, sentence] of table) {
     const refused = parseFlags(argv);
-    assert.ok(refused instanceof ConfigError, argv.join(" "));
+    assert.ok(refused instanceof FlagError, argv.join(" "));
     assert.match(refused.sentence(), sentence);
   }
 });

@@ -1,10 +1,11 @@
 /** `ambientd cni daemon`: flags in, a running daemon out, SIGTERM ends it. Pods stay as they are. */
 import { systemClock } from "../../core/base/clock.ts";
 import { TypedError } from "../../core/base/errors.ts";
+import { FlagError } from "../../core/base/flag-error.ts";
 import { createLog } from "../../core/base/log.ts";
 import { systemRandom } from "../../core/base/random.ts";
 import { DirectorySource } from "../../control/sources/directory.ts";
-import { ConfigError, parseFlags, usage } from "./config.ts";
+import { parseFlags, usage } from "./config.ts";
 import { startDaemon } from "./daemon.ts";
 
 export async function main(argv: string[]): Promise<void> {
@@ -13,7 +14,7 @@ export async function main(argv: string[]): Promise<void> {
     return;
   }
   const config = parseFlags(argv);
-  if (config instanceof ConfigError) {
+  if (config instanceof FlagError) {
     process.stderr.write(`${config.sentence()}\n`);
     process.exitCode = 2;
     return;

@@ -1,6 +1,7 @@
 /** The flags of `ambientd release`. */
 import { parseArgs } from "node:util";
-import { messageOf, TypedError } from "../../core/base/errors.ts";
+import { messageOf } from "../../core/base/errors.ts";
+import { FlagError } from "../../core/base/flag-error.ts";
 
 export interface ReleaseConfig {
   /** Where ambientd is installed. */
@@ -16,23 +17,12 @@ export interface ReleaseConfig {
   readonly context?: string;
 }
 
-export class ConfigError extends TypedError<{
-  readonly code: "config.bad-flag";
-  readonly problem: string;
-  readonly fix: string;
-}> {
-  /** One line for a terminal. */
-  sentence(): string {
-    return `ambientd release: ${this.type.problem}; ${this.type.fix}`;
-  }
-}
-
 export const usage =
   "usage: ambientd release --namespace NAMESPACE [--timeout SECONDS] [--keep-root] [--keep-control] " +
   "[--kubeconfig FILE] [--context NAME]\n" +
   "Takes every pod out of the mesh, live, and every trace of ambientd off nodes and objects: what goes before an uninstall.\n";
 
-export function parseFlags(argv: readonly string[]): ReleaseConfig | ConfigError {
+export function parseFlags(argv: readonly string[]): ReleaseConfig | FlagError {
   let values: ReturnType<typeof read>;
   try {
     values = read(argv);
@@ -72,8 +62,8 @@ function read(argv: readonly string[]) {
   }).values;
 }
 
-function bad(problem: string, fix: string): ConfigError {
-  return new ConfigError({ code: "config.bad-flag", problem, fix });
+function bad(problem: string, fix: string): FlagError {
+  return new FlagError({ code: "config.bad-flag", command: "ambientd release", problem, fix });
 }
 
 /** RFC 1123. */

@@ -1,16 +1,17 @@
 /** `ambientd release`: what Helm runs before it deletes anything. */
 import { systemClock } from "../../core/base/clock.ts";
+import { FlagError } from "../../core/base/flag-error.ts";
 import { createLog } from "../../core/base/log.ts";
 import { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { loadConnection } from "../sources/kubernetes/connection.ts";
 import { explainKubeError, KubeError } from "../sources/kubernetes/errors.ts";
-import { ConfigError, parseFlags, usage } from "./config.ts";
+import { parseFlags, usage } from "./config.ts";
 import { explainOutcome, release } from "./release.ts";
 
 export async function main(argv: string[]): Promise<void> {
   if (argv.includes("--help")) return void process.stdout.write(usage);
   const config = parseFlags(argv);
-  if (config instanceof ConfigError) return end(2, config.sentence());
+  if (config instanceof FlagError) return end(2, config.sentence());
   const { kubeconfig, context } = config;
   const connection = await loadConnection({
     ...(kubeconfig === undefined ? {} : { kubeconfig }),

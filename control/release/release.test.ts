@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ManualClock } from "../../core/base/clock.ts";
+import { FlagError } from "../../core/base/flag-error.ts";
 import { silentLog } from "../../core/base/log.ts";
 import type { KubeList, PatchType, Query } from "../sources/kubernetes/client.ts";
 import { KubeError } from "../sources/kubernetes/errors.ts";
-import { ConfigError, parseFlags } from "./config.ts";
+import { parseFlags } from "./config.ts";
 import type { ReleaseClient } from "./objects.ts";
 import { explainOutcome, release, type ReleaseOutcome } from "./release.ts";
 
@@ -199,7 +200,7 @@ test("flags are read, and a bad one names itself and its fix", () => {
     [["--bogus"], /'--bogus'; see ambientd release --help/],
   ] as const) {
     const error = parseFlags(argv);
-    assert.ok(error instanceof ConfigError);
+    assert.ok(error instanceof FlagError);
     assert.match(error.sentence(), sentence);
   }
 });

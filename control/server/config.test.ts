@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
-import { ConfigError, parseFlags, usage } from "./config.ts";
+import { FlagError } from "../../core/base/flag-error.ts";
+import { parseFlags, usage } from "./config.ts";
 
 const good = "--manifests m --status s --data d --listen 0.0.0.0:15012 --publish-root r --tokens t".split(" ");
 
@@ -25,7 +26,7 @@ test("flags are read in both spellings, with defaults for what may be left out",
 
 test("an IPv6 address is written in brackets", () => {
   const config = parseFlags(good.map((word) => (word === "0.0.0.0:15012" ? "[::]:15012" : word)));
-  assert.ok(!(config instanceof ConfigError));
+  assert.ok(!(config instanceof FlagError));
   assert.deepEqual(config.listen, { address: "::", port: 15012 });
 });
 
@@ -45,7 +46,7 @@ for (const [argv, flag, fix] of [
 ] as const) {
   test(`a bad ${flag} (${argv.slice(-2).join(" ")}) is named with its fix`, () => {
     const error = parseFlags(argv);
-    assert.ok(error instanceof ConfigError);
+    assert.ok(error instanceof FlagError);
     assert.equal(error.type.flag, flag);
     assert.match(error.sentence(), fix);
     assert.equal(error.sentence().split("\n").length, 1);
@@ -56,7 +57,7 @@ const cluster = ["--source=kubernetes", "--namespace=ambient-system", "--listen=
 
 test("over a cluster a namespace and a port are enough; the rest follows from them", () => {
   const config = parseFlags(cluster);
-  assert.ok(!(config instanceof ConfigError) && config.source === "kubernetes");
+  assert.ok(!(config instanceof FlagError) && config.source === "kubernetes");
   const { podName, ...rest } = config;
   assert.ok(podName.length > 0);
   assert.deepEqual(rest, {
@@ -75,7 +76,7 @@ test("over a cluster everything can be said", () => {
   const more = "--kubeconfig k --context c --root-namespace r --pod-name p --health :8080 --debug 127.0.0.1:15014";
   const agents = ["--trusted-agent", "a/b", "--trusted-agent=istio-system/ztunnel"];
   const config = parseFlags([...cluster, ...more.split(" "), ...agents]);
-  assert.ok(!(config instanceof ConfigError) && config.source === "kubernetes");
+  assert.ok(!(config instanceof FlagError) && config.source === "kubernetes");
   assert.deepEqual([config.kubeconfig, config.context, config.rootNamespace, config.podName], ["k", "c", "r", "p"]);
   assert.deepEqual(config.trustedAgents, ["a/b", "istio-system/ztunnel"]);
   assert.deepEqual(config.health, { address: "::", port: 8080 });
@@ -94,7 +95,7 @@ for (const [argv, flag, fix] of [
 ] as const) {
   test(`over a cluster a bad ${flag} (${argv.slice(-2).join(" ")}) is named with its fix`, () => {
     const error = parseFlags(argv);
-    assert.ok(error instanceof ConfigError);
+    assert.ok(error instanceof FlagError);
     assert.equal(error.type.flag, flag);
     assert.match(error.sentence(), fix);
   });

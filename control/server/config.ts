@@ -1,9 +1,9 @@
 /** The flags of `ambientd control`: objects and root from folders, or both from a cluster's API server. */
 import { hostname } from "node:os";
+import { FlagError } from "../../core/base/flag-error.ts";
 import { isLoopback, type Endpoint } from "../../core/base/ip.ts";
 import {
   badFlag,
-  ConfigError,
   flagUsage,
   parseListen,
   parseNames,
@@ -13,8 +13,6 @@ import {
   type Given,
 } from "./flags.ts";
 import type { DanglingWaypoints } from "./model/inputs.ts";
-
-export { ConfigError };
 
 /** What a control plane is told wherever its objects come from. */
 export interface CommonConfig {
@@ -64,13 +62,13 @@ export interface KubernetesConfig extends CommonConfig {
 
 export type ControlConfig = FolderConfig | KubernetesConfig;
 
-export function parseFlags(argv: readonly string[]): ControlConfig | ConfigError {
+export function parseFlags(argv: readonly string[]): ControlConfig | FlagError {
   const source = sourceOf(argv);
-  if (source instanceof ConfigError) return source;
+  if (source instanceof FlagError) return source;
   const given = readFlags(argv, { ...(source === "kubernetes" ? kubernetesFlags : folderFlags), ...commonFlags });
-  if (given instanceof ConfigError) return given;
+  if (given instanceof FlagError) return given;
   const common = parseCommon(given);
-  if (common instanceof ConfigError) return common;
+  if (common instanceof FlagError) return common;
   return source === "kubernetes" ? parseKubernetes(given, common) : parseFolder(given, common);
 }
 
@@ -92,7 +90,7 @@ function parseFolder(given: Given, common: CommonConfig): FolderConfig {
   };
 }
 
-function parseKubernetes(given: Given, common: CommonConfig): KubernetesConfig | ConfigError {
+function parseKubernetes(given: Given, common: CommonConfig): KubernetesConfig | FlagError {
   const namespace = one(given, "namespace") ?? "";
   const rootNamespace = one(given, "root-namespace") ?? namespace;
   for (const [flag, name] of [
@@ -108,9 +106,9 @@ function parseKubernetes(given: Given, common: CommonConfig): KubernetesConfig |
   }
   const healthText = one(given, "health");
   const health = healthText === undefined ? undefined : parseListen("--health", healthText);
-  if (health instanceof ConfigError) return health;
+  if (health instanceof FlagError) return health;
   const debug = parseDebug(one(given, "debug"));
-  if (debug instanceof ConfigError) return debug;
+  if (debug instanceof FlagError) return debug;
   const kubeconfig = one(given, "kubeconfig");
   const context = one(given, "context");
   return {
@@ -127,12 +125,12 @@ function parseKubernetes(given: Given, common: CommonConfig): KubernetesConfig |
   };
 }
 
-function parseCommon(given: Given): CommonConfig | ConfigError {
+function parseCommon(given: Given): CommonConfig | FlagError {
   const listen = parseListen("--listen", one(given, "listen") ?? "");
-  if (listen instanceof ConfigError) return listen;
+  if (listen instanceof FlagError) return listen;
   const certTtl = one(given, "cert-ttl");
   const certTtlSeconds = certTtl === undefined ? undefined : parseSeconds("--cert-ttl", certTtl, mostTtlSeconds);
-  if (certTtlSeconds instanceof ConfigError) return certTtlSeconds;
+  if (certTtlSeconds instanceof FlagError) return certTtlSeconds;
   const trustDomain = one(given, "trust-domain") ?? "cluster.local";
   if (!trustDomainShape.test(trustDomain)) {
     const fix = "use lower-case letters, digits, dots, dashes and underscores";
@@ -143,7 +141,7 @@ function parseCommon(given: Given): CommonConfig | ConfigError {
     return badFlag("--dangling-waypoints", `is "${danglingWaypoints}"`, "give l4 or refuse");
   }
   const advertise = parseNames("--advertise", one(given, "advertise") ?? "");
-  if (advertise instanceof ConfigError) return advertise;
+  if (advertise instanceof FlagError) return advertise;
   return {
     listen,
     ...(certTtlSeconds === undefined ? {} : { certTtlSeconds }),
@@ -155,15 +153,15 @@ function parseCommon(given: Given): CommonConfig | ConfigError {
 }
 
 /** What it shows is nobody's business but the machine's, or the pod's. */
-function parseDebug(text: string | undefined): Endpoint | string | undefined | ConfigError {
+function parseDebug(text: string | undefined): Endpoint | string | undefined | FlagError {
   if (text === undefined || text.startsWith("/")) return text;
   const endpoint = parseListen("--debug", text);
-  if (endpoint instanceof ConfigError || isLoopback(endpoint.address)) return endpoint;
+  if (endpoint instanceof FlagError || isLoopback(endpoint.address)) return endpoint;
   return badFlag("--debug", `is "${text}"`, "give a loopback address, like 127.0.0.1:15014, or the path of a socket");
 }
 
 /** Before the flags can be read it must be known which ones there are. */
-function sourceOf(argv: readonly string[]): "folder" | "kubernetes" | ConfigError {
+function sourceOf(argv: readonly string[]): "folder" | "kubernetes" | FlagError {
   const at = argv.findIndex((word) => word === "--source" || word.startsWith("--source="));
   if (at < 0) return "folder";
   const word = argv[at] ?? "";

@@ -1,21 +1,7 @@
 /** Flags as typed: `--flag value` and `--flag=value`, each known, each once unless it says otherwise. */
 import { isIP } from "node:net";
 import { parseIp, type Endpoint } from "../../core/base/ip.ts";
-import { TypedError } from "../../core/base/errors.ts";
-
-/** A flag and what to do about it. */
-export class ConfigError extends TypedError<{
-  readonly code: "config.bad-flag";
-  readonly flag: string;
-  readonly problem: string;
-  readonly fix: string;
-}> {
-  /** One line for a terminal. */
-  sentence(): string {
-    const { flag, problem, fix } = this.type;
-    return `ambientd control: ${flag} ${problem}; ${fix}`;
-  }
-}
+import { FlagError } from "../../core/base/flag-error.ts";
 
 export interface FlagRule {
   /** What it takes, for the usage. */
@@ -29,7 +15,7 @@ export type FlagRules = Readonly<Record<string, FlagRule>>;
 /** What was given, in order. */
 export type Given = ReadonlyMap<string, readonly string[]>;
 
-export function readFlags(argv: readonly string[], rules: FlagRules): Given | ConfigError {
+export function readFlags(argv: readonly string[], rules: FlagRules): Given | FlagError {
   const given = new Map<string, string[]>();
   for (let index = 0; index < argv.length; index++) {
     const word = argv[index] ?? "";
@@ -62,7 +48,7 @@ export function flagUsage([name, { value, required, repeatable }]: readonly [str
 }
 
 /** `10.0.0.1:8080`, `[::]:8080`, or `:8080` for every address there is. */
-export function parseListen(flag: string, text: string): Endpoint | ConfigError {
+export function parseListen(flag: string, text: string): Endpoint | FlagError {
   const [, address = "", port = ""] = /^(.*):(\d{1,5})$/.exec(text) ?? [];
   const bare = address.replace(/^\[(.*)\]$/, "$1");
   const isBracketed = bare !== address;
@@ -73,21 +59,27 @@ export function parseListen(flag: string, text: string): Endpoint | ConfigError 
 }
 
 /** Whole seconds of a certificate's life. */
-export function parseSeconds(flag: string, text: string, most: number): number | ConfigError {
+export function parseSeconds(flag: string, text: string, most: number): number | FlagError {
   const seconds = Number(text);
   if (Number.isInteger(seconds) && seconds >= 1 && seconds <= most) return seconds;
   return badFlag(flag, `is "${text}"`, `give whole seconds from 1 to ${most}`);
 }
 
-export function parseNames(flag: string, text: string): string[] | ConfigError {
+export function parseNames(flag: string, text: string): string[] | FlagError {
   const names = text.split(",").filter((name) => name !== "");
   const strange = names.find((name) => isIP(name) === 0 && !hostShape.test(name));
   if (strange === undefined) return names;
   return badFlag(flag, `holds "${strange}"`, "give host names and addresses, with commas between");
 }
 
-export function badFlag(flag: string, problem: string, fix: string): ConfigError {
-  return new ConfigError({ code: "config.bad-flag", flag, problem, fix });
+export function badFlag(flag: string, problem: string, fix: string): FlagError {
+  return new FlagError({
+    code: "config.bad-flag",
+    command: "ambientd control",
+    flag,
+    problem: `${flag} ${problem}`,
+    fix,
+  });
 }
 
 const hostShape = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/;

@@ -1,12 +1,13 @@
 /** `ambientd control`: flags in, a control plane that serves until it is told to end. */
 import { systemClock } from "../../core/base/clock.ts";
+import { FlagError } from "../../core/base/flag-error.ts";
 import { createLog, type Log } from "../../core/base/log.ts";
 import { KubernetesClient } from "../sources/kubernetes/client.ts";
 import { loadConnection } from "../sources/kubernetes/connection.ts";
 import { explainKubeError, KubeError } from "../sources/kubernetes/errors.ts";
 import { RootError } from "./ca/root-secret.ts";
 import { startClusterPlane, type ClusterPlaneError } from "./cluster-plane.ts";
-import { ConfigError, parseFlags, usage, type KubernetesConfig } from "./config.ts";
+import { parseFlags, usage, type KubernetesConfig } from "./config.ts";
 import { startFolderPlane } from "./folder-plane.ts";
 import type { ListenError } from "./grpc-server.ts";
 import type { Plane } from "./plane.ts";
@@ -15,7 +16,7 @@ import type { FileError } from "./private-files.ts";
 export async function main(argv: string[]): Promise<void> {
   if (argv.includes("--help")) return void process.stdout.write(usage());
   const config = parseFlags(argv);
-  if (config instanceof ConfigError) {
+  if (config instanceof FlagError) {
     process.stderr.write(`${config.sentence()}\n`);
     process.exitCode = 2;
     return;
