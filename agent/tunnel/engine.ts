@@ -8,6 +8,7 @@ import { OwnClient } from "./own/own-client.ts";
 import { OwnServer } from "./own/own-server.ts";
 import { HeldMemory } from "./held-memory.ts";
 import type { ServerSession, ServerSessionHost, TunnelPeer } from "./server-session.ts";
+import { TlsSocketLink } from "./tls-socket-link.ts";
 import { tunnelLimits, type ClientTunnel, type TunnelLimits } from "./tunnel.ts";
 
 /** What is beneath TLS: TCP, or another tunnel's stream. */
@@ -54,8 +55,9 @@ export function engineOn(
 
 const engines: Readonly<Record<EngineName, Engine>> = {
   own: {
-    client: (tls, peerIdentity, modules) => new OwnClient(tls, peerIdentity, modules),
-    server: (tls, peer, host, modules) => new OwnServer(tls, peer, host, modules),
+    client: (tls, peerIdentity, modules) =>
+      new OwnClient(new TlsSocketLink(tls, modules.socket), peerIdentity, modules),
+    server: (tls, peer, host, modules) => new OwnServer(new TlsSocketLink(tls, modules.socket), peer, host, modules),
   },
   node: {
     client: (tls, peerIdentity, modules) => new NodeClient(tls, peerIdentity, modules),

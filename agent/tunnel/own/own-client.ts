@@ -1,10 +1,10 @@
 /** The client's half of HBONE on our own HTTP/2. */
-import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { AnswerHead } from "../../../core/protocol/h2/message-head.ts";
 import type { H2Stream, StreamEnd, StreamListener } from "../../../core/protocol/h2/stream.ts";
 import { readAnswer } from "../answer.ts";
+import type { SecureLink } from "../secure-link.ts";
 import {
   TunnelError,
   tunnelLimits,
@@ -27,8 +27,8 @@ export class OwnClient implements ClientTunnel, TunnelSide {
   #phase: TunnelPhase = "open";
   #streams = 0;
 
-  /** @param tls connected, and its peer proven to be `peerIdentity`. */
-  constructor(tls: TLSSocket, peerIdentity: string, modules: TunnelModules) {
+  /** @param link whose peer has proven to be `peerIdentity`. */
+  constructor(link: SecureLink, peerIdentity: string, modules: TunnelModules) {
     const { clock, limits } = modules;
     this.#limits = limits;
     this.peerIdentity = peerIdentity;
@@ -39,7 +39,7 @@ export class OwnClient implements ClientTunnel, TunnelSide {
       maxHeaderListSize: tunnelLimits.clientHeaderList,
     };
     const { connectionWindow } = limits;
-    this.#link = new TunnelConnection(tls, { role: "client", settings, connectionWindow }, modules, this);
+    this.#link = new TunnelConnection(link, { role: "client", settings, connectionWindow }, modules, this);
   }
 
   get bornMs(): number {

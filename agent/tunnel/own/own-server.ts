@@ -1,5 +1,4 @@
 /** The server's half of HBONE on our own HTTP/2: one accepted tunnel. */
-import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { RequestHead } from "../../../core/protocol/h2/message-head.ts";
@@ -7,6 +6,7 @@ import type { H2Stream } from "../../../core/protocol/h2/stream.ts";
 import type { Headers } from "../../../core/protocol/hbone/request.ts";
 import type { TunnelModules } from "../engine.ts";
 import type { IncomingStream, ServerSession, ServerSessionHost, TunnelPeer } from "../server-session.ts";
+import type { SecureLink } from "../secure-link.ts";
 import { tunnelLimits, type TunnelError, type TunnelStream } from "../tunnel.ts";
 import { fieldsOf, requestHeaders } from "./fields.ts";
 import { OwnStream } from "./own-stream.ts";
@@ -22,7 +22,7 @@ export class OwnServer implements ServerSession, TunnelSide {
   /** `announced`: the first GOAWAY is out, `said`: the last one. */
   #retirement: "no" | "after-first" | "announced" | "said" = "no";
 
-  constructor(tls: TLSSocket, peer: TunnelPeer, host: ServerSessionHost, modules: TunnelModules) {
+  constructor(link: SecureLink, peer: TunnelPeer, host: ServerSessionHost, modules: TunnelModules) {
     const { clock, limits } = modules;
     this.#peer = peer;
     this.#host = host;
@@ -34,7 +34,7 @@ export class OwnServer implements ServerSession, TunnelSide {
       maxConcurrentStreams: tunnelLimits.serverStreams,
     };
     const { connectionWindow } = limits;
-    this.#link = new TunnelConnection(tls, { role: "server", settings, connectionWindow }, modules, this);
+    this.#link = new TunnelConnection(link, { role: "server", settings, connectionWindow }, modules, this);
   }
 
   /**

@@ -13,6 +13,7 @@ import { pauseReasons } from "../../relay/byte-end.ts";
 import { HboneServer, type IncomingStream } from "../hbone-server.ts";
 import { HeldMemory } from "../held-memory.ts";
 import { secureOptions } from "../tls.ts";
+import { TlsSocketLink } from "../tls-socket-link.ts";
 import { TunnelError, tunnelLimits, type ClientTunnel, type TunnelStream } from "../tunnel.ts";
 import { OwnServer } from "./own-server.ts";
 
@@ -203,7 +204,7 @@ async function stalled(clock: Clock): Promise<{
     };
     const peer = { remote: endpoint, local: endpoint, identity: alice.identity };
     const modules = { clock, limits: tunnelLimits, memory: new HeldMemory(), socket: tls };
-    server = new OwnServer(tls, peer, host, modules);
+    server = new OwnServer(new TlsSocketLink(tls, tls), peer, host, modules);
     secured.resolve(tls);
   });
   const peer = await dial(await listening(listener), wideOpen);

@@ -1,19 +1,17 @@
 /**
- * The HTTP/2 machine on a TLS socket: what is received goes in, what comes out is gathered and written together at the end of the
+ * The HTTP/2 machine on a link that TLS has secured: what is received goes in, what comes out is gathered and written together at the end of the
  * loop's turn, and a peer that has fallen silent is found. The same for both ends of a tunnel.
  */
-import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
-import { messageOf } from "../../../core/base/errors.ts";
 import { H2Connection, type ConnectionOptions } from "../../../core/protocol/h2/connection.ts";
 import type { ConnectionOwner } from "../../../core/protocol/h2/connection-owner.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { H2Error } from "../../../core/protocol/h2/h2-error.ts";
 import type { RequestHead } from "../../../core/protocol/h2/message-head.ts";
 import type { H2Stream } from "../../../core/protocol/h2/stream.ts";
-import type { Transport, TunnelModules } from "../engine.ts";
+import type { TunnelModules } from "../engine.ts";
 import type { HeldMemory } from "../held-memory.ts";
-import { handshakeError } from "../tls.ts";
+import type { LinkListener, SecureLink } from "../secure-link.ts";
 import { TunnelError, tunnelLimits } from "../tunnel.ts";
 import type { OwnStream, StreamHost } from "./own-stream.ts";
 import { TlsOverhead } from "./tls-overhead.ts";
@@ -29,13 +27,11 @@ export interface TunnelSide {
   lost(error: TunnelError): void;
 }
 
-export class TunnelConnection implements ConnectionOwner, StreamHost {
+export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListener {
   readonly connection: H2Connection;
   /** Monotonic milliseconds. */
   readonly bornMs: number;
-  readonly #tls: TLSSocket;
-  /** Beneath TLS. */
-  readonly #socket: Transport;
+  readonly #link: SecureLink;
   readonly #overhead: TlsOverhead;
   readonly #clock: Clock;
   readonly #side: TunnelSide;
@@ -55,31 +51,17 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   /** No end is waited for without end. */
   #cancelPatience: (() => void) | undefined;
 
-  constructor(tls: TLSSocket, options: ConnectionOptions, { socket, clock, memory }: TunnelModules, side: TunnelSide) {
-    this.#tls = tls;
-    this.#socket = socket;
+  constructor(link: SecureLink, options: ConnectionOptions, { clock, memory }: TunnelModules, side: TunnelSide) {
+    this.#link = link;
     this.#clock = clock;
     this.#memory = memory;
     this.#window = options.settings.initialWindowSize;
     this.#side = side;
     this.bornMs = clock.nowMs();
-    this.#overhead = new TlsOverhead(socket.bytesRead, this.bornMs);
+    this.#overhead = new TlsOverhead(link.carried, this.bornMs);
     this.#life = { kind: "quiet", sinceMs: this.bornMs };
     this.connection = new H2Connection(options, this);
-    tls.on("data", (chunk: Uint8Array) => this.#receive(chunk));
-    // A server that refuses our certificate says so after the client's handshake is over (RFC 8446 4.4.2.4): a TLS error, too.
-    tls.on("error", (error: Error & { code?: string }) => {
-      const isTls = error.code?.startsWith("ERR_SSL") === true;
-      this.#problem ??= isTls ? handshakeError(error) : lostBecause(messageOf(error));
-      // After a record that is none Node reads no more, and leaves the socket open (tried on Node 24.21).
-      this.destroy(messageOf(error));
-    });
-    tls.on("drain", () => this.connection.resume());
-    tls.once("end", () => this.#gone("closed by the peer"));
-    tls.once("close", () => {
-      this.#cancelPatience?.();
-      this.#gone("closed by the peer");
-    });
+    link.listener = this;
     this.connection.start();
   }
 
@@ -100,13 +82,13 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     this.#problem ??= lostBecause(detail);
     this.#writeGathered();
     this.#awaitSent();
-    this.#tls.end(() => this.#awaitEnd());
+    this.#link.end(() => this.#awaitEnd());
   }
 
   /** Ends at once. */
   destroy(why: string | TunnelError): void {
     this.#problem ??= typeof why === "string" ? lostBecause(why) : why;
-    this.#tls.destroy();
+    this.#link.destroy();
     this.#gone(this.#problem.message);
   }
 
@@ -121,7 +103,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
   /** Called about once a second. */
   tick(nowMs: number): void {
     if (this.#phase !== "open") return;
-    if (this.#overhead.isOverdrawn(this.#socket.bytesRead, nowMs)) {
+    if (this.#overhead.isOverdrawn(this.#link.carried, nowMs)) {
       // Not by breaking off: TLS would go on with what brings no data.
       return this.destroy(new TunnelError({ code: "tunnel.abuse", account: "tls-overhead" }));
     }
@@ -150,7 +132,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
 
   /** @internal ConnectionOwner. */
   room(): number {
-    return this.#phase === "open" ? mostQueued - this.#tls.writableLength - this.#gatheredOctets : 0;
+    return this.#phase === "open" ? mostQueued - this.#link.queued - this.#gatheredOctets : 0;
   }
 
   /** @internal ConnectionOwner. */
@@ -192,7 +174,30 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     this.#memory.release(octets);
   }
 
-  #receive(chunk: Uint8Array): void {
+  /** @internal LinkListener. */
+  drained(): void {
+    this.connection.resume();
+  }
+
+  /** @internal LinkListener. */
+  ended(): void {
+    this.#gone("closed by the peer");
+  }
+
+  /** @internal LinkListener. */
+  failed(error: TunnelError): void {
+    // After a record that is none Node reads no more, and leaves the socket open (tried on Node 24.21).
+    this.destroy(error);
+  }
+
+  /** @internal LinkListener. */
+  closed(): void {
+    this.#cancelPatience?.();
+    this.#gone("closed by the peer");
+  }
+
+  /** @internal LinkListener. */
+  received(chunk: Uint8Array): void {
     if (this.#phase !== "open") return;
     const nowMs = this.#clock.nowMs();
     this.#overhead.carried(chunk.length);
@@ -203,7 +208,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     this.#toFlush.length = 0;
     if (failed !== undefined) return this.#breakOff(problemOf(failed));
     // DATA waits for room, but answers, resets and acknowledgements go out as fast as a peer can ask for them, also one that reads none.
-    if (this.#tls.writableLength + this.#gatheredOctets <= mostUnread) return;
+    if (this.#link.queued + this.#gatheredOctets <= mostUnread) return;
     this.#breakOff(new TunnelError({ code: "tunnel.abuse", account: "unread-answers" }));
   }
 
@@ -212,20 +217,19 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     this.#phase = "ending";
     this.#problem ??= problem;
     this.#writeGathered();
-    this.#tls.end();
+    this.#link.end(nothing);
     this.#awaitEnd();
     this.#side.leaving();
     this.connection.lose();
     // Nothing of it is of use any more, and it may be a flood.
-    this.#tls.removeAllListeners("data");
-    this.#tls.pause();
+    this.#link.deafen();
   }
 
   /** As long as some of it is taken, or the peer may have been away for a moment. */
   #awaitSent(): void {
-    const left = this.#tls.writableLength;
+    const left = this.#link.queued;
     this.#patience(tunnelLimits.pongWithinMs, () => {
-      if (this.#tls.writableLength < left) this.#awaitSent();
+      if (this.#link.queued < left) this.#awaitSent();
       else this.destroy("what was left was not read");
     });
   }
@@ -237,7 +241,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
 
   #patience(withinMs: number, lost: () => void): void {
     this.#cancelPatience?.();
-    this.#cancelPatience = this.#tls.closed ? undefined : this.#clock.after(withinMs, lost);
+    this.#cancelPatience = this.#link.isClosed ? undefined : this.#clock.after(withinMs, lost);
   }
 
   readonly #flushNow = (): void => {
@@ -250,11 +254,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     if (chunks.length === 0) return;
     this.#gathered = [];
     this.#gatheredOctets = 0;
-    if (this.#tls.destroyed || this.#tls.writableEnded) return;
-    if (chunks.length === 1) return void this.#tls.write(chunks[0]!);
-    this.#tls.cork();
-    for (let i = 0; i < chunks.length; i++) this.#tls.write(chunks[i]!);
-    this.#tls.uncork();
+    this.#link.write(chunks);
   }
 
   #gone(detail: string): void {
@@ -264,14 +264,16 @@ export class TunnelConnection implements ConnectionOwner, StreamHost {
     this.#gathered = [];
     this.#gatheredOctets = 0;
     if (this.#flush !== undefined) clearImmediate(this.#flush);
-    this.#tls.destroySoon();
+    this.#link.close();
     // It may never come to that: a peer that has said goodbye, and reads no more, would keep the socket for good.
-    this.#patience(lastWordsMs, () => this.#tls.destroy());
+    this.#patience(lastWordsMs, () => this.#link.destroy());
     this.#side.leaving();
     this.connection.lose();
     this.#side.lost(this.#problem);
   }
 }
+
+function nothing(): void {}
 
 function lostBecause(detail: string): TunnelError {
   return new TunnelError({ code: "tunnel.lost", detail });

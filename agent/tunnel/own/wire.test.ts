@@ -8,6 +8,7 @@ import { clientPreface } from "../../../core/protocol/h2/frame.ts";
 import { pingFrame, settingsFrame } from "../../../core/protocol/h2/frame-writer.ts";
 import { bob } from "../../../test/support/hbone-pair.ts";
 import { HeldMemory } from "../held-memory.ts";
+import { TlsSocketLink } from "../tls-socket-link.ts";
 import { tunnelLimits, type TunnelLimits } from "../tunnel.ts";
 import { OwnClient } from "./own-client.ts";
 import { OwnServer } from "./own-server.ts";
@@ -70,7 +71,7 @@ interface End {
 
 async function clientOn(clock: ManualClock, limits: TunnelLimits = tunnelLimits): Promise<End> {
   const wire = new Wire();
-  const client = new OwnClient(wire.tls, "spiffe://a/ns/b/sa/c", wire.modules(clock, limits));
+  const client = new OwnClient(wire.link(), "spiffe://a/ns/b/sa/c", wire.modules(clock, limits));
   await turn();
   return wire.seen((nowMs) => client.tick(nowMs));
 }
@@ -80,7 +81,7 @@ async function serverOn(clock: ManualClock): Promise<End> {
   const endpoint = { address: "10.0.0.1", port: 1 };
   const host = { onStream() {}, onBegun() {}, onClosed() {} };
   const peer = { remote: endpoint, local: endpoint, identity: bob.identity };
-  const server = new OwnServer(wire.tls, peer, host, wire.modules(clock, tunnelLimits));
+  const server = new OwnServer(wire.link(), peer, host, wire.modules(clock, tunnelLimits));
   await turn();
   return wire.seen((nowMs) => server.tick(nowMs));
 }
@@ -102,6 +103,10 @@ class Wire extends Duplex {
 
   get tls(): TLSSocket {
     return this as unknown as TLSSocket;
+  }
+
+  link(): TlsSocketLink {
+    return new TlsSocketLink(this.tls, this.tls);
   }
 
   modules(clock: ManualClock, limits: TunnelLimits): ConstructorParameters<typeof OwnClient>[2] {
