@@ -6,6 +6,7 @@ import { policy, ruleOf } from "../support/mesh.ts";
 import { enterNamespaces } from "../support/namespaced.ts";
 import { until } from "../support/until.ts";
 import { block, connect, connectBlock, continuation, data, flags, frameTypes, headers } from "./frames.ts";
+import { mostRssMb } from "./engine-scene.ts";
 import { bobAddress, MeshScene } from "./mesh-scene.ts";
 import { onEngines, ownOnly } from "./on-engines.ts";
 
