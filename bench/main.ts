@@ -1,0 +1,172 @@
+/**
+ * `npm run bench -- [flags]`: our agents beside their peers. Exit code 0: measured (and, with `--targets`, met); 1: something failed, or
+ * targets are missed; 2: there is no lab to be had here, or a flag is wrong; 3: void, connection tracking stood in the way.
+ */
+import { writeFileSync } from "node:fs";
+import { messageOf } from "../core/base/errors.ts";
+import { Refused } from "../lab/refusals.ts";
+import { PodServers } from "./load/pod-programs.ts";
+import { findTools, type Tool, type ToolName } from "./load/tools.ts";
+import { conntrackOf } from "./measure/conntrack.ts";
+import { costOf } from "./measure/proxy-cost.ts";
+import { readOptions, usage, type BenchOptions } from "./options.ts";
+import { thisMachine } from "./report/machine.ts";
+import { renderPage } from "./report/page.ts";
+import type { Report } from "./report/report.ts";
+import { rowsOf } from "./report/rows.ts";
+import { heading, table } from "./report/table.ts";
+import { noteLine, Run, type Step } from "./run.ts";
+import { openScene } from "./scene.ts";
+import { allScenarios } from "./scenarios/all.ts";
+import type { Place, Scenario, SceneKind } from "./scenarios/scenario.ts";
+import type { RunningSide } from "./side.ts";
+import { areMet, judge, readTargets, verdictLine } from "./targets.ts";
+import { quantity } from "./report/numbers.ts";
+import { figure } from "./figures.ts";
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  try {
+    const names = allScenarios().map(({ name }) => name);
+    const options = readOptions(process.argv.slice(2), names);
+    if (!options.help) return await bench(options);
+    say(`${usage}scenarios: ${names.join(", ")}`);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    return 2;
+  }
+}
+
+async function bench(options: BenchOptions): Promise<number> {
+  const { rounds, seconds, workers, sides } = options;
+  const startedAt = new Date().toISOString().slice(0, 16);
+  const about = { machine: thisMachine(), startedAt, rounds, seconds, workers, sides };
+  say(heading(about));
+  const run = new Run({ rounds, onStep: sayStep, conntrack: conntrackAt });
+  const skipped: string[] = [];
+  const skip = (sentence: string): void => {
+    if (skipped.includes(sentence)) return;
+    skipped.push(sentence);
+    say(`skipped: ${sentence}`);
+  };
+  const scenarios = await possible(wanted(options), skip);
+  for (const scenario of scenarios.lone) await run.measure(scenario, []);
+  for (const kind of sceneKinds) {
+    const these = scenarios.paired.filter(({ scene }) => scene === kind);
+    if (these.length > 0) await inScene(kind, options, skip, scenarios.tools, (places) => inTurn(run, these, places));
+  }
+  const rows = rowsOf(run.samples);
+  const voided = run.notes.filter(({ kind }) => kind === "void");
+  const report: Report = {
+    ...about,
+    rows,
+    notes: [...skipped.map((sentence) => `skipped: ${sentence}`), ...run.notes.map(noteLine)],
+    verdicts: options.targets ? judge(readTargets(), rows) : [],
+  };
+  say(`\n${table(rows)}`);
+  for (const note of report.notes) say(note);
+  if (voided.length > 0) {
+    say(`\nThis run is void: connection tracking stood in the way ${voided.length} times. Nothing was written.`);
+    return 3;
+  }
+  write(options, report);
+  for (const verdict of report.verdicts) say(verdictLine(verdict));
+  if (options.targets && !areMet(report.verdicts)) return 1;
+  return run.notes.some(({ kind }) => kind === "failed") ? 1 : 0;
+}
+
+function wanted({ only }: BenchOptions): Scenario[] {
+  return allScenarios().filter(({ name }) => only === undefined || only.some((word) => name.startsWith(word)));
+}
+
+/** What can be measured with the tools that can be had here. */
+async function possible(scenarios: readonly Scenario[], skip: (sentence: string) => void) {
+  const paired = scenarios.filter((scenario) => scenario.kind === "paired");
+  const found = await findTools([...new Set(paired.flatMap(({ tools }) => tools))]);
+  const tools = new Map<ToolName, Tool>();
+  for (const [name, tool] of found) if ("argv" in tool) tools.set(name, tool);
+  const complete = paired.filter(({ name, tools: needed }) => {
+    const missing = needed.filter((tool) => !tools.has(tool));
+    for (const tool of missing) {
+      const why = found.get(tool);
+      skip(`${name}: ${tool} ${why !== undefined && "missing" in why ? why.missing : "is not there"}`);
+    }
+    return missing.length === 0;
+  });
+  return { paired: complete, lone: scenarios.filter((scenario) => scenario.kind === "alone"), tools };
+}
+
+async function inScene(
+  kind: SceneKind,
+  options: BenchOptions,
+  skip: (sentence: string) => void,
+  tools: ReadonlyMap<ToolName, Tool>,
+  body: (places: readonly Place[]) => Promise<void>,
+): Promise<void> {
+  const { sides: names, workers, rounds, seconds } = options;
+  say(`\n${kind === "usual" ? "starting the lab…" : "starting the lab again, a tunnel for each connection…"}`);
+  const scene = await openScene({ names, workers, agentEnvironment: environments[kind] });
+  const servers = new PodServers();
+  try {
+    const running: RunningSide[] = [];
+    for (const side of await scene.sides(names)) {
+      if ("absent" in side) skip(`${side.name}: ${side.absent}`);
+      else running.push(side);
+    }
+    const shared = { seconds, rounds, tools, servers, folder: scene.folder };
+    await body(running.map((side): Place => ({ ...shared, side, costOf: (load) => costOf(side, load) })));
+  } finally {
+    await servers.close();
+    await scene.close();
+  }
+}
+
+async function inTurn(run: Run, scenarios: readonly Scenario[], places: readonly Place[]): Promise<void> {
+  for (const scenario of scenarios) await run.measure(scenario, places);
+}
+
+async function conntrackAt({ side }: Place) {
+  const pods = [side.client, side.server];
+  return new Map(await Promise.all(pods.map(async (pod) => [pod.key, await conntrackOf(pod)] as const)));
+}
+
+function write({ json, page }: BenchOptions, report: Report): void {
+  const files = [
+    [json, () => `${JSON.stringify(report.rows, null, 2)}\n`],
+    [page, () => renderPage(report)],
+  ] as const;
+  for (const [path, render] of files) {
+    if (path === undefined) continue;
+    try {
+      writeFileSync(path, render());
+    } catch (error) {
+      throw new Refused(`${path} could not be written: ${messageOf(error)}.`);
+    }
+    say(`wrote ${path}`);
+  }
+}
+
+function sayStep(step: Step): void {
+  if (step.kind === "scenario") return say(`\n${step.scenario}`);
+  if (step.kind === "note") return say(`  ${noteLine(step.note)}`);
+  const values = Object.entries(step.values).map(([id, value]) => {
+    const what = id.slice(id.indexOf(".") + 1);
+    return `${what} ${quantity(value, figure(id).unit)}`;
+  });
+  if (values.length > 0) say(`  ${step.round} ${step.side.padEnd(8)} ${values.join(", ")}`);
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+const sceneKinds: readonly SceneKind[] = ["usual", "own-tunnels"];
+
+/** Of our agents. */
+const environments: Readonly<Record<SceneKind, Readonly<Record<string, string>>>> = {
+  usual: {},
+  "own-tunnels": { POOL_MAX_STREAMS_PER_CONNECTION: "1", POOL_UNUSED_RELEASE_TIMEOUT: "1s" },
+};
