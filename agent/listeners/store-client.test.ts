@@ -3,67 +3,17 @@ import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
-import { ManualClock } from "../../core/base/clock.ts";
-import { silentLog } from "../../core/base/log.ts";
 import { inspectListener, isSocketIn } from "../../core/linux/listening-socket.ts";
 import { createNetworkNamespace, inNamespace } from "../../core/linux/namespace.ts";
 import { setUp } from "../../core/linux/netlink/links.ts";
 import { closeDescriptor, connectTcp, duplicateDescriptor, listenTcp } from "../../core/linux/sockets.ts";
+import { AgentGeneration, storePath } from "../../test/support/agent-generation.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { startTinyStore, type TinyStore } from "../../test/support/tiny-store.ts";
 import { until } from "../../test/support/until.ts";
-import { Pods } from "../pods.ts";
-import type { PodDelivery } from "../worker-messages.ts";
-import { StoreClient } from "./store-client.ts";
 
 const skip = enterNamespaces() ?? false;
-const path = "/run/listeners.sock";
-const info = { name: "web-1", namespace: "shop", serviceAccount: "web" };
 const ports = [15_001, 15_006, 15_008];
-
-/** An agent's main thread with one worker that listens at once and keeps what it is given. */
-class Generation {
-  readonly clock = new ManualClock();
-  readonly deliveries: PodDelivery[] = [];
-  readonly store: StoreClient;
-  readonly pods: Pods;
-
-  constructor() {
-    const modules = { clock: this.clock, log: silentLog };
-    this.store = new StoreClient({
-      ...modules,
-      path,
-      held: (uid) => this.pods.held(uid),
-      onConnected: () => {},
-    });
-    this.pods = new Pods(
-      { packetMark: 1337, ipv6: true, originalSource: undefined, lingerMs: 0 },
-      {
-        ...modules,
-        store: this.store,
-        workers: () => [0],
-        broadcast: () => {},
-        serve: (_worker, delivery) => {
-          this.deliveries.push(delivery);
-          queueMicrotask(() => this.pods.receive({ kind: "pod-serving", uid: delivery.uid }, 0));
-        },
-        onChange: () => {},
-      },
-    );
-    this.store.start();
-  }
-
-  /** As kill -9 leaves things: every descriptor of the process is closed, nothing is said. */
-  die(): void {
-    this.store.close();
-    for (const { descriptors } of this.deliveries) {
-      [descriptors.outbound, descriptors.plaintext, descriptors.hbone].forEach(closeDescriptor);
-    }
-    this.deliveries.length = 0;
-    this.pods.stopOthers(new Set());
-    this.pods.workerLost(0);
-  }
-}
 
 let store: TinyStore;
 let netns: number;
@@ -73,7 +23,7 @@ beforeEach(async () => {
   if (skip !== false) return;
   createNetworkNamespace(); // the first one opens what this thread keeps for good
   before = readdirSync("/proc/self/fd").length;
-  store = startTinyStore(path);
+  store = startTinyStore(storePath);
   netns = createNetworkNamespace();
   await setUp("lo", { netns });
 });
@@ -85,18 +35,12 @@ afterEach(async () => {
   await until("every descriptor has been given back", 5_000, () => readdirSync("/proc/self/fd").length === before);
 });
 
-function netnsAgain(): number {
-  const copy = duplicateDescriptor(netns);
-  assert.ok(typeof copy === "number");
-  return copy;
-}
-
 test(
   "H105 H106 what an agent listens on is kept, and a connection that came between two agents is served by the second",
   { skip },
   async () => {
-    const first = new Generation();
-    assert.equal(await first.pods.serve("a", info, netnsAgain()), undefined);
+    const first = new AgentGeneration();
+    await first.serve(netns);
     await until("three sockets are kept", 5_000, () => store.kept.size === 3);
     for (const { listener, fd } of store.kept.values()) {
       assert.equal(inspectListener(fd)?.port, listener.port);
@@ -106,8 +50,8 @@ test(
 
     const waiting = connectTcp({ netns, remote: { address: "127.0.0.1", port: 15_008 } });
     await once(waiting, "connect");
-    const second = new Generation();
-    assert.equal(await second.pods.serve("a", info, netnsAgain()), undefined);
+    const second = new AgentGeneration();
+    await second.serve(netns);
     assert.equal(store.heard.filter(({ kind }) => kind === "put").length, 3, "nothing is put that was taken");
     const server = createServer((socket) => socket.end("served")).listen({
       fd: second.deliveries[0]?.descriptors.hbone,
@@ -125,10 +69,10 @@ test(
 );
 
 test("H106 two agents listen on the same sockets at once", { skip }, async () => {
-  const [first, second] = [new Generation(), new Generation()];
-  assert.equal(await first.pods.serve("a", info, netnsAgain()), undefined);
+  const [first, second] = [new AgentGeneration(), new AgentGeneration()];
+  await first.serve(netns);
   await until("three sockets are kept", 5_000, () => store.kept.size === 3);
-  assert.equal(await second.pods.serve("a", info, netnsAgain()), undefined);
+  await second.serve(netns);
   assert.deepEqual(second.pods.rows()[0]?.state, "Up");
   first.die();
   second.die();
@@ -149,8 +93,8 @@ test(
     keep(15_001, wrongPort.fd);
     keep(15_006, foreign.fd);
     keep(15_008, Number(duplicateDescriptor(netns)));
-    const agent = new Generation();
-    assert.equal(await agent.pods.serve("a", info, netnsAgain()), undefined);
+    const agent = new AgentGeneration();
+    await agent.serve(netns);
     await until(
       "the agent's own sockets are kept instead",
       5_000,
@@ -169,31 +113,31 @@ test(
 
 test("a store that does not answer delays a pod by a second and fails nothing", { skip }, async () => {
   store.answers = false;
-  const agent = new Generation();
-  const serving = agent.pods.serve("a", info, netnsAgain());
+  const agent = new AgentGeneration();
+  const serving = agent.serve(netns);
   await until("the store is asked", 5_000, () => store.heard.some(({ kind }) => kind === "take"));
   agent.clock.advance(999);
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(agent.deliveries.length, 0);
   agent.clock.advance(1);
-  assert.equal(await serving, undefined);
+  await serving;
   agent.die();
 });
 
 test("without a store pods are served at once", { skip }, async () => {
   store.close();
-  const agent = new Generation();
-  assert.equal(await agent.pods.serve("a", info, netnsAgain()), undefined);
+  const agent = new AgentGeneration();
+  await agent.serve(netns);
   agent.die();
 });
 
 test("a store that starts anew is given every socket again, and told that the agent serves", { skip }, async () => {
-  const agent = new Generation();
-  assert.equal(await agent.pods.serve("a", info, netnsAgain()), undefined);
+  const agent = new AgentGeneration();
+  await agent.serve(netns);
   agent.store.sayServing(true);
   await until("the store has been told", 5_000, () => store.heard.some(({ kind }) => kind === "serving"));
   store.close();
-  store = startTinyStore(path);
+  store = startTinyStore(storePath);
   await until("everything has been put again", 5_000, () => {
     agent.clock.advance(1_000);
     return store.heard.some(({ kind }) => kind === "serving");
@@ -206,9 +150,9 @@ test("a store that starts anew is given every socket again, and told that the ag
 });
 
 test("an agent learns of its successor once that one serves, and not of one that has gone", { skip }, async () => {
-  const old = new Generation();
+  const old = new AgentGeneration();
   await until("the first is connected", 5_000, () => store.connections.length === 1);
-  const young = new Generation();
+  const young = new AgentGeneration();
   assert.equal(await old.store.hasSuccessor(), false);
   young.store.sayServing(true);
   await until("it has said so", 5_000, () => store.heard.some(({ kind }) => kind === "serving"));
@@ -225,7 +169,7 @@ test(
   "a store that speaks out of turn, or of more sockets than there are, is hung up on and leaves nothing open",
   { skip },
   async () => {
-    const agent = new Generation();
+    const agent = new AgentGeneration();
     await until("it is connected", 5_000, () => store.connections.length === 1);
     store.answers = false;
     const taking = agent.store.take("a");
