@@ -1,26 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { nobody, type ByteEnd, type EndListener, type ResetCause } from "../relay/byte-end.ts";
+import { FakeEnd } from "../../test/support/fake-end.ts";
+import type { ResetCause } from "../relay/byte-end.ts";
 import type { CloseRecord } from "./close-record.ts";
 import { Connection, endingOf } from "./connection.ts";
 import { TunnelError } from "../tunnel/tunnel.ts";
-
-/** An end that does what the test says. */
-class FakeEnd implements ByteEnd {
-  listener: EndListener = nobody;
-  wasReset = false;
-  write(): boolean {
-    return true;
-  }
-  end(): void {}
-  pause(): void {}
-  resume(): void {}
-  reset(): void {
-    if (this.wasReset) return;
-    this.wasReset = true;
-  }
-}
 
 function opened(): { connection: Connection; first: FakeEnd; second: FakeEnd; records: CloseRecord[] } {
   const records: CloseRecord[] = [];

@@ -1,23 +1,16 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { FakeEnd } from "../../test/support/fake-end.ts";
 import { pod, policy, ruleOf } from "../../test/support/mesh.ts";
 import { MeshState, type MeshUpdate } from "../../core/decision/mesh-state.ts";
 import type { Identity } from "../../core/protocol/spiffe/identity.ts";
-import { nobody, type ByteEnd, type EndListener } from "../relay/byte-end.ts";
 import type { CloseRecord } from "./close-record.ts";
 import { Connection } from "./connection.ts";
 import { ConnectionRegistry } from "./registry.ts";
 
 /** An end that is gone as soon as it is reset. */
-class FakeEnd implements ByteEnd {
-  listener: EndListener = nobody;
-  write(): boolean {
-    return true;
-  }
-  end(): void {}
-  pause(): void {}
-  resume(): void {}
-  reset(): void {
+class GoneOnReset extends FakeEnd {
+  override reset(): void {
     this.listener.closed(this);
   }
 }
@@ -58,7 +51,7 @@ class Worker {
     this.registry.add(connection, local.uid);
     const destination = { address: local.addresses[0] ?? "", port: 8080 };
     this.registry.admit(connection, { local, peerIdentity, peerAddress: "10.3.0.1", destination });
-    connection.open(new FakeEnd(), new FakeEnd());
+    connection.open(new GoneOnReset(), new GoneOnReset());
     return connection;
   }
 

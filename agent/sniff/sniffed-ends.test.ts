@@ -3,10 +3,11 @@ import { suite, test } from "node:test";
 import fc from "fast-check";
 import { ManualClock } from "../../core/base/clock.ts";
 import { silentLog } from "../../core/base/log.ts";
+import { FakeEnd } from "../../test/support/fake-end.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import { Counters } from "../metrics/counters.ts";
 import { RequestSeries } from "../metrics/request-series.ts";
-import { nobody, type ByteEnd, type EndListener, type ResetCause } from "../relay/byte-end.ts";
+import type { ByteEnd, EndListener, ResetCause } from "../relay/byte-end.ts";
 import { Relay } from "../relay/relay.ts";
 import type { Conversation, RequestSink } from "./conversation.ts";
 import { Sniffer } from "./sniffer.ts";
@@ -96,7 +97,7 @@ suite("listening to a relay", () => {
     fc.assert(
       fc.property(fc.array(event, { maxLength: 20 }), (events) => {
         const heard = [true, false].map((isSniffed) => {
-          const [client, server] = [new FakeEnd("client"), new FakeEnd("server")];
+          const [client, server] = [new NamedEnd("client"), new NamedEnd("server")];
           const recorder = new Recorder();
           client.listener = server.listener = recorder;
           if (isSniffed) sniffer().watch(facts("inbound"), client, server);
@@ -128,8 +129,8 @@ suite("listening to a relay", () => {
 type Event = readonly ["data" | "ended" | "drained" | "reset" | "closed", "client" | "server", string];
 
 class Scene {
-  readonly client = new FakeEnd("client");
-  readonly server = new FakeEnd("server");
+  readonly client = new NamedEnd("client");
+  readonly server = new NamedEnd("server");
   readonly relay: Relay;
   readonly #counters = new Counters();
   readonly #requests = new RequestSeries();
@@ -153,7 +154,7 @@ class Scene {
 
   /** Another connection, heard by the same sniffer. */
   another(): { readonly client: ByteEnd; readonly relay: Relay } {
-    const [client, server] = [new FakeEnd("client"), new FakeEnd("server")];
+    const [client, server] = [new NamedEnd("client"), new NamedEnd("server")];
     const relay = new Relay(client, server, { relayEnded() {} });
     this.#sniffer.watch(facts("inbound"), client, server);
     return { client, relay };
@@ -183,24 +184,19 @@ function facts(direction: ConnectionFacts["direction"]): ConnectionFacts {
   return { direction, protocol: "hbone", trace: "", source: { address: "10.0.0.9", port: 1 } };
 }
 
-class FakeEnd implements ByteEnd {
-  listener: EndListener = nobody;
+class NamedEnd extends FakeEnd {
   readonly name: string;
   written: () => void = () => {};
 
   constructor(name: string) {
+    super();
     this.name = name;
   }
 
-  write(): boolean {
+  override write(): boolean {
     this.written();
     return true;
   }
-
-  end(): void {}
-  reset(): void {}
-  pause(): void {}
-  resume(): void {}
 }
 
 class Recorder implements EndListener {
@@ -227,7 +223,7 @@ class Recorder implements EndListener {
   }
 
   #hear(what: string, from: ByteEnd, more = ""): void {
-    this.heard.push(`${what} ${(from as FakeEnd).name} ${more}`);
+    this.heard.push(`${what} ${(from as NamedEnd).name} ${more}`);
   }
 }
 
