@@ -3,8 +3,11 @@ import { constants } from "node:crypto";
 import type { SecureContextOptions } from "node:tls";
 
 export interface TlsPolicy {
-  /** `hybrid-first`: X25519MLKEM768 wherever both ends can, else a classical one. `hybrid-only`: COMPLIANCE_POLICY=pqc. */
-  readonly keyExchange: "hybrid-first" | "hybrid-only";
+  /**
+   * `hybrid-first`: X25519MLKEM768 wherever both ends can, else a classical one. `hybrid-only`: COMPLIANCE_POLICY=pqc.
+   * `classical`: AMBIENTD_KEY_EXCHANGE=classical, for comparing with who can't do better.
+   */
+  readonly keyExchange: "hybrid-first" | "hybrid-only" | "classical";
   /** TLS12_ENABLED: 1.2 as well, with ECDHE and AES-GCM, and everything else as strict as in 1.3. */
   readonly oldest: "TLSv1.2" | "TLSv1.3";
 }
@@ -26,7 +29,7 @@ export function policyOptions({ keyExchange, oldest }: TlsPolicy): SecureContext
 export function parseTlsPolicy(
   env: Readonly<Record<string, string | undefined>>,
 ): TlsPolicy | { readonly variable: string; readonly value: string; readonly fix: string } {
-  const { TLS12_ENABLED: tls12 = "", COMPLIANCE_POLICY: compliance = "" } = env;
+  const { TLS12_ENABLED: tls12 = "", COMPLIANCE_POLICY: compliance = "", AMBIENTD_KEY_EXCHANGE: exchange = "" } = env;
   if (compliance !== "" && compliance !== "pqc") {
     return { variable: "COMPLIANCE_POLICY", value: compliance, fix: 'is not known: write "pqc", or leave it out' };
   }
@@ -38,7 +41,15 @@ export function parseTlsPolicy(
     const fix = "contradicts COMPLIANCE_POLICY=pqc: TLS 1.2 has no post-quantum key exchange; leave one of them out";
     return { variable: "TLS12_ENABLED", value: tls12, fix };
   }
-  return { keyExchange: compliance === "pqc" ? "hybrid-only" : "hybrid-first", oldest: isOld ? "TLSv1.2" : "TLSv1.3" };
+  if (exchange !== "" && (exchange !== "classical" || compliance === "pqc")) {
+    const fix =
+      exchange === "classical"
+        ? "contradicts COMPLIANCE_POLICY=pqc: leave one of them out"
+        : 'is not known: write "classical", or leave it out';
+    return { variable: "AMBIENTD_KEY_EXCHANGE", value: exchange, fix };
+  }
+  const keyExchange = exchange === "classical" ? "classical" : compliance === "pqc" ? "hybrid-only" : "hybrid-first";
+  return { keyExchange, oldest: isOld ? "TLSv1.2" : "TLSv1.3" };
 }
 
 const suites = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256";
@@ -56,4 +67,5 @@ const oldSuites = [
 const groups = {
   "hybrid-first": "*X25519MLKEM768/*X25519:P-256:P-384",
   "hybrid-only": "X25519MLKEM768",
+  classical: "X25519:P-256:P-384",
 } as const;

@@ -18,6 +18,7 @@ import { secureOptions, type TlsIdentity } from "./tls.ts";
 import { TunnelError } from "./tunnel.ts";
 
 const hybridOnly: TlsPolicy = { ...tlsPolicy, keyExchange: "hybrid-only" };
+const classical: TlsPolicy = { ...tlsPolicy, keyExchange: "classical" };
 const withOld: TlsPolicy = { ...tlsPolicy, oldest: "TLSv1.2" };
 const hybrid = "X25519MLKEM768";
 const groupNumbers = { hybrid: 0x11ec, x25519: 0x001d, p256: 0x0017, p384: 0x0018 };
@@ -115,6 +116,18 @@ test("F-092 F-093 the settings say what they are, or which of them contradicts t
   assert.deepEqual(parseTlsPolicy({ COMPLIANCE_POLICY: "pqc", TLS12_ENABLED: "false" }), hybridOnly);
   for (const env of [{ COMPLIANCE_POLICY: "fips" }, { TLS12_ENABLED: "yes" }]) assert.ok("fix" in parseTlsPolicy(env));
   assert.ok("fix" in parseTlsPolicy({ COMPLIANCE_POLICY: "pqc", TLS12_ENABLED: "1" }));
+  assert.deepEqual(parseTlsPolicy({ AMBIENTD_KEY_EXCHANGE: "classical" }), classical);
+  assert.ok("fix" in parseTlsPolicy({ AMBIENTD_KEY_EXCHANGE: "hybrid" }));
+  assert.ok("fix" in parseTlsPolicy({ COMPLIANCE_POLICY: "pqc", AMBIENTD_KEY_EXCHANGE: "classical" }));
+});
+
+test("with AMBIENTD_KEY_EXCHANGE=classical the hybrid group is neither offered nor taken", async (t) => {
+  const { x25519, p256, p384 } = groupNumbers;
+  const [hello] = await helloesOf(t, { ...alice, policy: classical }, 1);
+  assert.deepEqual([hello?.shares, hello?.groups], [[x25519], [x25519, p256, p384]]);
+  const { port } = await server(t, { ...bob, policy: classical });
+  assert.equal(codeOf(await openTunnel(port)), undefined);
+  await refusedBy(port, { ecdhCurve: hybrid });
 });
 
 test("F-091 H042 openssl cannot resume: a session that it has been given is worth nothing, with a certificate or without", async (t) => {
