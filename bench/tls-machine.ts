@@ -1,0 +1,254 @@
+/**
+ * TLS of node:tls beside core/tls, in one process over loopback TCP, paired and interleaved: both ends and the kernel count.
+ * `node bench/tls-machine.ts [rounds]`: CPU seconds per GB in writes of 64 KiB, CPU per handshake with contexts made before, and memory
+ * per idle connection, each as min/median/max. For an idea of what an engine is worth, not for the targets.
+ */
+import { once } from "node:events";
+import { connect, createServer, Socket, type AddressInfo } from "node:net";
+import { connect as connectTls, TLSSocket } from "node:tls";
+import { policyOptions, tlsPolicy } from "../agent/tunnel/tls-policy.ts";
+import { secureContext, type TlsIdentity } from "../agent/tunnel/tls.ts";
+import { TlsContext } from "../core/tls/context.ts";
+import { TlsMachine, type TlsOwner } from "../core/tls/machine.ts";
+import { loadOpenSsl } from "../core/tls/openssl.ts";
+import { TlsError } from "../core/tls/tls-error.ts";
+import { identityOf, testIdentity, testRoot } from "../test/support/identities.ts";
+
+/** One connection whose handshake is over. */
+interface Pair {
+  /** From client to server. @returns once the server has it all. */
+  carry(octets: number): Promise<void>;
+  end(): void;
+}
+
+type Engine = () => Promise<Pair>;
+
+const root = testRoot();
+const alice = testIdentity(root, identityOf("alice"));
+const bob = testIdentity(root, identityOf("bob"));
+const piece = Buffer.alloc(64 << 10, "bench");
+
+const rounds = Number(process.argv[2] ?? 3);
+const bulkOctets = 512 << 20;
+const handshakes = 500;
+const idle = 1_000;
+const readBuffer = Buffer.allocUnsafeSlow(128 << 10);
+const mostQueued = 256 << 10;
+
+async function cpuOf(work: () => Promise<void>): Promise<number> {
+  const before = process.cpuUsage();
+  await work();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6;
+}
+
+function collect(): void {
+  globalThis.gc?.();
+}
+
+function note(figure: string, value: number): void {
+  figures.set(figure, [...(figures.get(figure) ?? []), value]);
+}
+
+/** Two ends of a TCP connection, nothing read yet. */
+async function tcpPair(): Promise<[Socket, Socket]> {
+  const server = createServer({ pauseOnConnect: true, noDelay: true });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const client = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", noDelay: true });
+  const [[accepted]] = (await Promise.all([once(server, "connection"), once(client, "connect")])) as [
+    [Socket],
+    unknown,
+  ];
+  server.close();
+  return [client, accepted];
+}
+
+/** A socket that reads into one buffer, which is the callback's during the call. */
+function reading(socket: Socket, received: (bytes: Buffer) => void): Socket {
+  const { _handle: handle } = socket as unknown as { _handle: { reading: boolean; readStop(): void } };
+  (socket as unknown as { _handle: null })._handle = null;
+  handle.readStop();
+  handle.reading = false;
+  const onread = {
+    // One for all: what is in it is dealt with before anybody else's comes.
+    buffer: readBuffer,
+    callback: (octets: number, buffer: Buffer) => {
+      received(buffer.subarray(0, octets));
+      return true;
+    },
+  };
+  return new Socket({ handle, onread } as object);
+}
+
+function tlsSocketEngine(): Engine {
+  const server = secureContext(bob);
+  const client = secureContext(alice);
+  return async () => {
+    const [near, far] = await tcpPair();
+    far.resume();
+    const tls = connectTls({
+      socket: near,
+      secureContext: client,
+      servername: "",
+      ALPNProtocols: ["h2"],
+      checkServerIdentity: () => undefined,
+    });
+    const accepted = new TLSSocket(far, {
+      isServer: true,
+      secureContext: server,
+      requestCert: true,
+      rejectUnauthorized: false,
+      ALPNProtocols: ["h2"],
+    });
+    await Promise.all([once(tls, "secureConnect"), once(accepted, "secure")]);
+    let left = 0;
+    let done = (): void => {};
+    accepted.on("data", (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left <= 0) done();
+    });
+    tls.on("error", () => {});
+    accepted.on("error", () => {});
+    return {
+      carry: (octets) =>
+        new Promise((resolve) => {
+          let unsent = octets;
+          left = octets;
+          done = resolve;
+          const more = (): void => {
+            while (unsent > 0 && tls.writableLength < mostQueued) {
+              unsent -= piece.length;
+              tls.write(piece);
+            }
+            if (unsent > 0) tls.once("drain", more);
+          };
+          more();
+        }),
+      end: () => {
+        tls.destroy();
+        accepted.destroy();
+      },
+    };
+  };
+}
+
+function machineEngine(): Engine {
+  const openssl = loadOpenSsl();
+  if (openssl instanceof TlsError) throw openssl;
+  const context = (role: "client" | "server", { chain, key, roots }: TlsIdentity): TlsContext => {
+    const {
+      minVersion = "TLSv1.3",
+      maxVersion = "TLSv1.3",
+      ciphers = "",
+      ecdhCurve,
+      secureOptions = 0,
+    } = policyOptions(tlsPolicy);
+    const versions = { minVersion, maxVersion } as { minVersion: "TLSv1.3"; maxVersion: "TLSv1.3" };
+    const settings = { role, chain, key, roots, ciphers, groups: ecdhCurve, options: secureOptions, protocols: ["h2"] };
+    const made = TlsContext.create(openssl, { ...settings, ...versions });
+    if (made instanceof TlsError) throw made;
+    return made;
+  };
+  const server = context("server", bob);
+  const client = context("client", alice);
+  return async () => {
+    const pair = await tcpPair();
+    const near = new MachineEnd(pair[0], client);
+    const far = new MachineEnd(pair[1], server);
+    near.machine.start();
+    await Promise.all([near.up, far.up]);
+    return {
+      carry: (octets) =>
+        new Promise((resolve) => {
+          let unsent = octets;
+          far.expect(octets, resolve);
+          const more = (): void => {
+            while (unsent > 0 && near.socket.writableLength < mostQueued) {
+              unsent -= piece.length;
+              near.machine.write([piece]);
+            }
+            if (unsent > 0) near.socket.once("drain", more);
+          };
+          more();
+        }),
+      end: () => {
+        for (const { socket, machine } of [near, far]) {
+          machine.free();
+          socket.destroy();
+        }
+      },
+    };
+  };
+}
+
+class MachineEnd implements TlsOwner {
+  readonly socket: Socket;
+  readonly machine: TlsMachine;
+  readonly up: Promise<void>;
+  #up = (): void => {};
+  #left = 0;
+  #done = (): void => {};
+
+  constructor(tcp: Socket, context: TlsContext) {
+    this.up = new Promise((resolve) => (this.#up = resolve));
+    this.machine = new TlsMachine(context, this);
+    this.socket = reading(tcp, (bytes) => this.machine.receive(bytes));
+    this.socket.on("error", (error) => this.machine.phase === "freed" || process.stderr.write(String(error)));
+    this.socket.resume();
+  }
+
+  expect(octets: number, done: () => void): void {
+    this.#left = octets;
+    this.#done = done;
+  }
+
+  send(ciphertext: Buffer): boolean {
+    this.socket.write(ciphertext);
+    return this.socket.writableLength > 0;
+  }
+
+  secured(): void {
+    this.#up();
+  }
+
+  received(plaintext: Buffer): boolean {
+    this.#left -= plaintext.length;
+    if (this.#left <= 0) this.#done();
+    return false;
+  }
+
+  ended(): void {}
+
+  failed(error: TlsError): void {
+    throw error;
+  }
+}
+
+const engines: Record<string, Engine> = { tlsSocket: tlsSocketEngine(), machine: machineEngine() };
+const figures = new Map<string, number[]>();
+for (let round = 0; round < rounds; round++) {
+  for (const [name, engine] of Object.entries(engines)) {
+    const pair = await engine();
+    await pair.carry(bulkOctets / 8);
+    note(`${name} bulk CPU-s/GB`, (await cpuOf(() => pair.carry(bulkOctets))) / (bulkOctets / 1e9));
+    pair.end();
+    const shake = async (): Promise<void> => {
+      for (let count = 0; count < handshakes; count++) (await engine()).end();
+    };
+    note(`${name} handshake CPU-us, both ends`, ((await cpuOf(shake)) / handshakes) * 1e6);
+    const pairs: Pair[] = [];
+    collect();
+    const before = process.memoryUsage.rss();
+    for (let count = 0; count < idle; count++) pairs.push(await engine());
+    collect();
+    note(`${name} RSS bytes per idle connection and end`, (process.memoryUsage.rss() - before) / idle / 2);
+    for (const one of pairs) one.end();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+for (const [name, values] of figures) {
+  values.sort((a, b) => a - b);
+  const of = (part: number): string => values[Math.round((values.length - 1) * part)]!.toFixed(3);
+  process.stdout.write(`${name}: ${of(0)} / ${of(0.5)} / ${of(1)}\n`);
+}
