@@ -3,10 +3,12 @@ import type { Expression, Rule, Table } from "../core/linux/nftables/model.ts";
 import type { ServiceRoute } from "./service-routes.ts";
 
 /**
- * The node's table: every endpoint of a service is as likely as any other.
+ * The node's table: every endpoint of a service is as likely as any other. Without services it has no chains: a nat hook would make the
+ * kernel track every connection that passes.
  * @param own the node's own addresses, one per family: a service without endpoints leads to a port there that refuses.
  */
 export function serviceTable(routes: readonly ServiceRoute[], own: readonly string[]): Table {
+  if (routes.length === 0) return { family: "inet", name: "lab-services", chains: [] };
   const jump: Rule = [{ kind: "jump", chain: "services" }];
   return {
     family: "inet",
