@@ -81,6 +81,22 @@ export async function closeOneHalfFirst(first: Heard, second: Heard): Promise<vo
   assert.equal(first.text, "still here");
 }
 
+/** Both halves end, the client's first, and neither breaks off. */
+export async function endInOrder({ client, server }: Ends): Promise<void> {
+  client.socket.end();
+  await server.becomes("ended");
+  server.socket.end();
+  await client.becomes("ended");
+}
+
+/** Says its own address to an application that echoes: `says(local)` then takes nobody else's echo for its own. */
+export async function sayOwnAddress(socket: Socket): Promise<Heard> {
+  const heard = new Heard(socket);
+  if (socket.connecting) await new Promise((resolve) => socket.once("connect", resolve));
+  socket.write(heard.local);
+  return heard;
+}
+
 /** Random bytes in both directions at once; both arrive whole. */
 export async function sendMuch(ends: Ends, bytes: number): Promise<void> {
   const sent = await Promise.all([pour(ends.client.socket, bytes), pour(ends.server.socket, bytes)]);

@@ -10,7 +10,15 @@ import { application, LoopbackMesh, ownAddresses } from "../support/loopback-mes
 import { pod, policy, ruleOf } from "../support/mesh.ts";
 import { enterNamespaces } from "../support/namespaced.ts";
 import { until } from "../support/until.ts";
-import { closeOneHalfFirst, Heard, sendMuch, talkBothWays, type Ends } from "./conversations.ts";
+import {
+  closeOneHalfFirst,
+  endInOrder,
+  Heard,
+  sayOwnAddress,
+  sendMuch,
+  talkBothWays,
+  type Ends,
+} from "./conversations.ts";
 import { tunnellingClient, uriOf } from "./envoy-config.ts";
 import { Envoy } from "./envoy.ts";
 import { envoyProgram } from "./parts.ts";
@@ -77,10 +85,7 @@ for (const engine of engines)
         const ends = await open();
         await talkBothWays(ends);
         assert.equal(ends.server.socket.remoteAddress, gatewayAddress, "the application sees Envoy's own address");
-        ends.client.socket.end();
-        await ends.server.becomes("ended");
-        ends.server.socket.end();
-        await ends.client.becomes("ended");
+        await endInOrder(ends);
         const line = await lineOf(ends);
         assert.deepEqual(
           [
@@ -156,10 +161,10 @@ for (const engine of engines)
       { skip },
       async () => {
         const all = await Promise.all(Array.from({ length: 300 }, () => openAnswering()));
-        await Promise.all(all.map(({ client, name }) => client.says(name)));
+        await Promise.all(all.map((client) => client.says(client.local)));
         assert.equal(await envoy.stat("cluster.hbone.upstream_cx_active"), 2, "200 streams fit into one");
-        for (const { client } of all) client.socket.end();
-        await Promise.all(all.map(({ client }) => client.becomes("ended")));
+        for (const client of all) client.socket.end();
+        await Promise.all(all.map((client) => client.becomes("ended")));
       },
     );
 
@@ -206,15 +211,10 @@ for (const engine of engines)
       return { client, server: new Heard(socket) };
     }
 
-    /** Says its own name, which comes back. */
-    async function openAnswering(): Promise<{ client: Heard; name: string }> {
-      const client = new Heard(
+    function openAnswering(): Promise<Heard> {
+      return sayOwnAddress(
         connect({ host: gatewayAddress, port: doors.echo.port, allowHalfOpen: true, noDelay: true }),
       );
-      await new Promise((resolve) => client.socket.once("connect", resolve));
-      const name = String(client.socket.localPort);
-      client.socket.write(name);
-      return { client, name };
     }
 
     /** The status in the newest line of Envoy's log about that door. */

@@ -11,7 +11,15 @@ import { application, LoopbackMesh, ownAddresses, type LogLine, type LoopbackPod
 import { backs, gatewayAt, pod, port, service } from "../support/mesh.ts";
 import { enterNamespaces } from "../support/namespaced.ts";
 import { until } from "../support/until.ts";
-import { closeOneHalfFirst, Heard, sendMuch, talkBothWays, type Ends } from "./conversations.ts";
+import {
+  closeOneHalfFirst,
+  endInOrder,
+  Heard,
+  sayOwnAddress,
+  sendMuch,
+  talkBothWays,
+  type Ends,
+} from "./conversations.ts";
 import { terminatingServer, uriOf } from "./envoy-config.ts";
 import { Envoy } from "./envoy.ts";
 import { envoyProgram } from "./parts.ts";
@@ -84,10 +92,7 @@ for (const engine of engines)
     test("a pod of ours tunnels into Envoy: bytes both ways, each certain of the other", { skip }, async () => {
       const ends = await open();
       await talkBothWays(ends);
-      ends.client.socket.end();
-      await ends.server.becomes("ended");
-      ends.server.socket.end();
-      await ends.client.becomes("ended");
+      await endInOrder(ends);
       const line = await lineOf(ends);
       assert.deepEqual(
         [
@@ -192,9 +197,7 @@ for (const engine of engines)
       async () => {
         const ends = await open(virtual);
         await talkBothWays(ends);
-        ends.client.socket.end();
-        await ends.server.becomes("ended");
-        ends.server.socket.end();
+        await endInOrder(ends);
         const line = await lineOf(ends);
         assert.deepEqual(
           [line["reason"], line["dst.addr"], line["dst.hbone_addr"], line["dst.service"]],
@@ -208,21 +211,19 @@ for (const engine of engines)
       { skip },
       async () => {
         const all = await Promise.all(Array.from({ length: 300 }, () => openAnswering()));
-        await Promise.all(all.map(({ heard, name }) => heard.says(name)));
+        await Promise.all(all.map((heard) => heard.says(heard.local)));
         // A new tunnel is asked to take a hundred, too, until its SETTINGS are here.
         const tunnels = await envoy.stat("http.hbone.downstream_cx_active");
         assert.ok(tunnels >= 3 && tunnels <= 5, `${tunnels} tunnels, and Envoy allows 100 streams in each`);
-        for (const { heard } of all) heard.socket.end();
-        await Promise.all(all.map(({ heard }) => heard.becomes("ended")));
+        for (const { socket } of all) socket.end();
+        await Promise.all(all.map((heard) => heard.becomes("ended")));
       },
     );
 
     test("50 MB in both directions at once through Envoy arrive whole", { skip, timeout: 120_000 }, async () => {
       const ends = await open();
       await sendMuch(ends, 50_000_000);
-      ends.client.socket.end();
-      await ends.server.becomes("ended");
-      ends.server.socket.end();
+      await endInOrder(ends);
       assert.equal((await lineOf(ends))["reason"], "OK");
     });
 
@@ -238,8 +239,8 @@ for (const engine of engines)
         await envoy.admin("POST", "/drain_listeners?graceful&skip_exit");
         // Envoy tells a tunnel with its next answer.
         for (let i = 0; i < 10; i++) {
-          const { heard, name } = await openAnswering();
-          await heard.says(name);
+          const heard = await openAnswering();
+          await heard.says(heard.local);
           heard.socket.end();
           await heard.becomes("ended");
         }
@@ -247,9 +248,7 @@ for (const engine of engines)
         assert.ok((await envoy.stat("http.hbone.downstream_cx_total")) > before);
         ends.client.text = ends.server.text = "";
         await talkBothWays(ends);
-        ends.client.socket.end();
-        await ends.server.becomes("ended");
-        ends.server.socket.end();
+        await endInOrder(ends);
         assert.equal((await lineOf(ends))["reason"], "OK");
       },
     );
@@ -265,13 +264,8 @@ for (const engine of engines)
       };
     }
 
-    /** Says its own name, which comes back. */
-    async function openAnswering(): Promise<{ heard: Heard; name: string }> {
-      const socket = client.connectOut({ address: gatewayAddress, port: ports.echo });
-      await new Promise((resolve) => socket.once("connect", resolve));
-      const name = String(socket.localPort);
-      socket.write(name);
-      return { heard: new Heard(socket), name };
+    function openAnswering(): Promise<Heard> {
+      return sayOwnAddress(client.connectOut({ address: gatewayAddress, port: ports.echo }));
     }
 
     function lineOf(ends: Pick<Ends, "client">): Promise<LogLine> {

@@ -17,7 +17,7 @@ import { application, LoopbackMesh, ownAddresses, type LoopbackPod, type LogLine
 import { pod, policy, ruleOf } from "../support/mesh.ts";
 import { enterNamespaces } from "../support/namespaced.ts";
 import { until } from "../support/until.ts";
-import { Heard, sendMuch, talkBothWays, type Ends } from "./conversations.ts";
+import { Heard, sayOwnAddress, sendMuch, talkBothWays, type Ends } from "./conversations.ts";
 import { uriOf } from "./envoy-config.ts";
 import { startForwardProxy, throughProxy } from "./forward-proxy.ts";
 import { Nghttpx } from "./nghttpx.ts";
@@ -152,14 +152,9 @@ for (const engine of engines)
 
     test("a hundred and fifty streams at once into nghttpx", { skip }, async () => {
       const all = await Promise.all(
-        Array.from({ length: 150 }, async () => {
-          const socket = client.connectOut({ address: gatewayAddress, port: 81 });
-          await new Promise((resolve) => socket.once("connect", resolve));
-          socket.write(String(socket.localPort));
-          return new Heard(socket);
-        }),
+        Array.from({ length: 150 }, () => sayOwnAddress(client.connectOut({ address: gatewayAddress, port: 81 }))),
       );
-      await Promise.all(all.map((heard) => heard.says(String(heard.socket.localPort))));
+      await Promise.all(all.map((heard) => heard.says(heard.local)));
       for (const { socket } of all) socket.resetAndDestroy();
     });
 
@@ -173,9 +168,7 @@ for (const engine of engines)
     async function openAnswering(): Promise<Heard> {
       const socket = await throughProxy(door, `${echo.address}:${echo.port}`);
       assert.ok(typeof socket !== "number", "it was answered with a status");
-      const heard = new Heard(socket);
-      socket.write(heard.local);
-      return heard;
+      return sayOwnAddress(socket);
     }
 
     async function openToNghttpx(): Promise<Ends> {
