@@ -1,28 +1,15 @@
 /** An agent that is replaced while connections are made: by a successor that runs beside it, by one that comes after it, or after kill -9. */
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
-import { AnotherAgent } from "../support/another-agent.ts";
-import { idlePod, namespace, pod, service } from "../support/manifests.ts";
+import { AnotherAgent, roomForAgents } from "../support/another-agent.ts";
 import { useLab, type RunningClient } from "../support/mesh-lab.ts";
 import { until } from "../support/until.ts";
 
-const store = "/run/ztunnel/listeners.sock";
 /** What open connections get when an agent is asked to end. */
 const deadlineMs = 4_000;
-const settings = { AMBIENTD_LISTENER_STORE: store, CONNECTION_TERMINATION_DEADLINE: `${deadlineMs}ms` };
+const settings = { CONNECTION_TERMINATION_DEADLINE: `${deadlineMs}ms` };
 
-const lab = useLab(
-  [
-    namespace("mesh", { ambient: true }),
-    namespace("infra"),
-    idlePod("mesh/client", { node: "node1" }),
-    pod("mesh/server", { node: "node2" }),
-    service("mesh/server"),
-    idlePod("infra/agent1", { node: "node1" }),
-    idlePod("infra/agent2", { node: "node2" }),
-  ],
-  { environment: { agent: settings } },
-);
+const lab = useLab(roomForAgents, { environment: { agent: settings } });
 
 const url = "http://server.mesh.svc/";
 const loops = 6;
@@ -39,8 +26,7 @@ for (const [node, side] of [
     it("F-224 F-225 H106 hands over to a successor beside it: no new connection fails, held ones live to the deadline", async (t) => {
       const load = await Load.begin();
       const held = await hold();
-      const where = `infra/${node === "node1" ? "agent1" : "agent2"}`;
-      const successor = await AnotherAgent.start(lab(), where, node, settings);
+      const successor = await AnotherAgent.start(lab(), node, settings);
       const asked = Date.now();
       await lab().act(`${node}.agent`, "stop", "SIGTERM");
       const cut = await held.result(

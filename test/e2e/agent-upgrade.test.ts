@@ -1,25 +1,12 @@
 /** Agents replaced three times in a row under load: nothing is lost and nothing cut, and each is gone when its last connection has ended. */
 import assert from "node:assert/strict";
 import { it, type TestContext } from "node:test";
-import { AnotherAgent } from "../support/another-agent.ts";
-import { authorizationPolicy, idlePod, namespace, pod, service } from "../support/manifests.ts";
+import { AnotherAgent, roomForAgents } from "../support/another-agent.ts";
+import { authorizationPolicy } from "../support/manifests.ts";
 import { useLab, type RunningClient, type TestLab } from "../support/mesh-lab.ts";
 import { until } from "../support/until.ts";
 
-const store = { AMBIENTD_LISTENER_STORE: "/run/ztunnel/listeners.sock" };
-
-const lab = useLab(
-  [
-    namespace("mesh", { ambient: true }),
-    namespace("infra"),
-    idlePod("mesh/client", { node: "node1" }),
-    pod("mesh/server", { node: "node2" }),
-    service("mesh/server"),
-    idlePod("infra/agent1", { node: "node1" }),
-    idlePod("infra/agent2", { node: "node2" }),
-  ],
-  { environment: { agent: store } },
-);
+const lab = useLab(roomForAgents);
 
 const loops = 4;
 const [chatty, idle] = [10, 10];
@@ -41,9 +28,8 @@ it("F-224 F-225 F-227 H106 agents of both nodes replaced three times: 0 lost, 0 
   const agents: AnotherAgent[][] = [];
   for (let round = 0; round < 3; round++) {
     const successors: AnotherAgent[] = [];
-    for (const node of ["node1", "node2"]) {
-      const where = `infra/agent${node.at(-1)}`;
-      const successor = await AnotherAgent.start(lab(), where, node, store);
+    for (const node of ["node1", "node2"] as const) {
+      const successor = await AnotherAgent.start(lab(), node);
       successors.push(successor);
       const before = agents.at(-1)?.[node === "node1" ? 0 : 1];
       if (before === undefined) await lab().act(`${node}.agent`, "stop", "SIGTERM");
@@ -85,7 +71,7 @@ it("F-224 F-225 F-227 H106 agents of both nodes replaced three times: 0 lost, 0 
 it("an old agent still hears of policies: one that denies cuts what it kept, and lets it end", async (t) => {
   const held = await lab().start("mesh/client", "keep", "server.mesh.svc:9000", 2);
   await held.result("the connections", ({ event }) => event === "kept");
-  const successor = await AnotherAgent.start(lab(), "infra/agent2", "node2", store);
+  const successor = await AnotherAgent.start(lab(), "node2");
   await lab().act("node2.agent", "stop", "SIGTERM");
   await until("it drains", 10_000, async () => (await lab().log("node2.agent")).includes('"agent drains"'));
   held.send("still there?");

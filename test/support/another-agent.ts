@@ -5,8 +5,20 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { checkoutRoot, controlName, controlPort } from "../../lab/programs.ts";
+import { idlePod, namespace, pod, service, type Manifest } from "./manifests.ts";
 import type { TestLab } from "./mesh-lab.ts";
 import { until } from "./until.ts";
+
+/** `mesh/client` on node1, `mesh/server` on node2, and on each node a pod for another agent. */
+export const roomForAgents: readonly Manifest[] = [
+  namespace("mesh", { ambient: true }),
+  namespace("infra"),
+  idlePod("mesh/client", { node: "node1" }),
+  pod("mesh/server", { node: "node2" }),
+  service("mesh/server"),
+  idlePod("infra/agent1", { node: "node1" }),
+  idlePod("infra/agent2", { node: "node2" }),
+];
 
 export class AnotherAgent {
   readonly lines: string[] = [];
@@ -23,13 +35,13 @@ export class AnotherAgent {
     this.ended = once(child, "exit").then(() => (this.hasEnded = true));
   }
 
-  /** Settles when it is ready. @param where the pod, `namespace/name`. */
+  /** Settles when it is ready. @param node where {@link roomForAgents} has a pod for it. @param settings beside those of a lab's agent. */
   static async start(
     lab: TestLab,
-    where: string,
-    node: string,
-    settings: Readonly<Record<string, string>>,
+    node: "node1" | "node2",
+    settings: Readonly<Record<string, string>> = {},
   ): Promise<AnotherAgent> {
+    const where = node === "node1" ? "infra/agent1" : "infra/agent2";
     const control = `https://${controlName}:${controlPort}`;
     const root = "/run/secrets/istio/root-cert.pem";
     const env = {
@@ -39,6 +51,7 @@ export class AnotherAgent {
       CA_ROOT_CA: root,
       AUTH_TOKEN: "/run/secrets/tokens/istio-token",
       INPOD_UDS: "/run/ztunnel/ztunnel.sock",
+      AMBIENTD_LISTENER_STORE: "/run/ztunnel/listeners.sock",
       NODE_NAME: node,
       POD_NAME: `ztunnel-${node}`,
       POD_NAMESPACE: "istio-system",
