@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { messageOf } from "../../core/base/errors.ts";
 import { FlagError } from "../../core/base/flag-error.ts";
 import { parseSelectors } from "./selector-text.ts";
-import { defaultSelectors, type EnrolmentSelector, type SelectionRules } from "./selectors.ts";
+import { defaultSelectionRules, defaultSelectors, type EnrolmentSelector, type SelectionRules } from "./selectors.ts";
 
 /** What the daemon itself needs to know, wherever its objects come from. */
 export interface DaemonConfig {
@@ -93,14 +93,14 @@ function withListsAttached(argv: readonly string[]): string[] {
 }
 
 function folderConfig(given: Given): FolderConfig | FlagError {
-  const daemon = daemonConfig(given, ["kube-system"]);
+  const daemon = daemonConfig(given);
   if (daemon instanceof FlagError) return daemon;
   return { source: "folder", daemon, manifests: text(given, "manifests"), status: text(given, "status") };
 }
 
 function clusterConfig(given: Given): ClusterConfig | FlagError {
   const namespace = text(given, "namespace");
-  const daemon = daemonConfig(given, ["kube-system", namespace]);
+  const daemon = daemonConfig(given, namespace);
   if (daemon instanceof FlagError) return daemon;
   const health = healthAddress(given["health"]);
   if (health instanceof FlagError) return health;
@@ -125,11 +125,15 @@ function clusterConfig(given: Given): ClusterConfig | FlagError {
   };
 }
 
-function daemonConfig(given: Given, excluded: readonly string[]): DaemonConfig | FlagError {
+/** @param own where the daemon's own pods are. */
+function daemonConfig(given: Given, ...own: readonly string[]): DaemonConfig | FlagError {
   const selectors = selectorsOf(given["enablement-selectors"]);
   if (selectors instanceof FlagError) return selectors;
   const named = given["exclude-namespaces"];
-  const list = typeof named === "string" ? named.split(",").map((name) => name.trim()) : excluded;
+  const list =
+    typeof named === "string"
+      ? named.split(",").map((name) => name.trim())
+      : [...defaultSelectionRules.excludeNamespaces, ...own];
   return {
     node: text(given, "node"),
     runDir: text(given, "run-dir"),
