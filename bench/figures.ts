@@ -32,7 +32,11 @@ const figureList = [
   of("State", "state.load-memory", "RSS for 50,000 workloads, per worker", "MB", "lower"),
   of("State", "state.push-p99", "p99 moved while 50,000 workloads arrive", "ms", "lower"),
   of("State", "state.policies-connection", "CPU per new connection under 10,000 policies", "µs", "lower"),
+  of("State", "state.policies-connection-added", "CPU that 10,000 policies add to a new connection", "µs", "lower"),
+  of("State", "state.policies-request-added", "CPU that 10,000 policies add to a kept-alive request", "µs", "lower"),
+  of("State", "state.policies-p99", "p99 moved by 10,000 policies", "ms", "lower"),
   of("State", "state.csr-rate", "certificates signed on one core", "/s", "higher"),
+  of("State", "state.csr-cpu", "CPU per certificate signed", "µs", "lower"),
 ] as const satisfies readonly Figure[];
 
 export const figures: readonly Figure[] = figureList;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Env } from "../lab/programs.ts";
 import type { TimedEvent } from "../lab/events.ts";
 import { startLab, type LabHandle } from "../lab/start.ts";
-import { manifestFolder } from "../test/support/manifests.ts";
+import { manifestFolder, type Manifest } from "../test/support/manifests.ts";
 import { LabPod } from "./lab-pod.ts";
 import { everyServerPort } from "./ports.ts";
 import type { AbsentSide, RunningSide, SideName } from "./side.ts";
@@ -26,6 +26,8 @@ export interface SceneOptions {
   readonly agentEnvironment?: Env;
   /** Environment of the lab's control plane. */
   readonly controlEnvironment?: Env;
+  /** Objects beside the sides' own. */
+  readonly manifests?: readonly Manifest[];
   /** Where servers of scenarios will listen. Default: those of ports.ts. */
   readonly ports?: readonly number[];
   /** The other agent's command line. Default: BENCH_AGENT. */
@@ -57,7 +59,7 @@ export async function openScene(options: SceneOptions = {}): Promise<Scene> {
   const folder = mkdtempSync(join(tmpdir(), "bench-"));
   // haproxy is not root.
   chmodSync(folder, 0o755);
-  const written = manifestFolder(sceneManifests(names));
+  const written = manifestFolder([...sceneManifests(names), ...(options.manifests ?? [])]);
   let lab: LabHandle;
   try {
     lab = await startLab({

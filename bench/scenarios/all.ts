@@ -5,9 +5,12 @@ import { latency } from "./latency.ts";
 import { memory, memoryAfterLoad } from "./memory.ts";
 import { keptAlive, newConnections } from "./requests.ts";
 import type { Scenario } from "./scenario.ts";
+import { stateCsr } from "../state/state-csr.ts";
+import { stateLoad } from "../state/state-load.ts";
+import { stateTraffic } from "../state/state-traffic.ts";
 
-/** Made anew for each run: they may remember what they hold. */
-export function allScenarios(): Scenario[] {
+/** Made anew for each run: they may remember what they hold. @param seconds of each load. @param workers threads of each agent. */
+export function allScenarios({ seconds = 4, workers = 2 } = {}): Scenario[] {
   return [
     memory(),
     bulk("bulk-1", 1, false),
@@ -21,5 +24,8 @@ export function allScenarios(): Scenario[] {
     newConnections(),
     memoryAfterLoad(),
     handshakes(),
+    stateLoad(workers),
+    stateCsr(),
+    stateTraffic(seconds),
   ];
 }

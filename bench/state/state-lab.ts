@@ -1,0 +1,80 @@
+/** A lab whose agents hear their control plane through plane.ts: so that they can be told more than there is, at the moment that is to be measured. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { namespace, pod, service } from "../../test/support/manifests.ts";
+import { PodServers } from "../load/pod-programs.ts";
+import { findTools, type Tool, type ToolName } from "../load/tools.ts";
+import { costOf } from "../measure/proxy-cost.ts";
+import type { Place } from "../scenarios/scenario.ts";
+import { openScene, type Scene } from "../scene.ts";
+import { PlaneClient } from "./plane-client.ts";
+import { planeFiles, planeProgram } from "./plane-files.ts";
+
+export class StateLab {
+  readonly place: Place;
+  readonly plane: PlaneClient;
+  readonly #scene: Scene;
+  readonly #servers: PodServers;
+  readonly #folder: string;
+
+  private constructor(place: Place, plane: PlaneClient, scene: Scene, servers: PodServers, folder: string) {
+    this.place = place;
+    this.plane = plane;
+    this.#scene = scene;
+    this.#servers = servers;
+    this.#folder = folder;
+  }
+
+  /** @param seconds of each load. @returns why there is none, in one sentence. @throws Refused where this machine makes no lab. */
+  static async open(seconds: number): Promise<StateLab | string> {
+    const tools = new Map<ToolName, Tool>();
+    for (const [name, tool] of await findTools(["nginx", "wrk"])) {
+      if (!("argv" in tool)) return `${name} ${tool.missing}`;
+      tools.set(name, tool);
+    }
+    const folder = mkdtempSync(join(tmpdir(), "bench-state-"));
+    const host = "plane.bench-state.svc";
+    const files = planeFiles(folder, [host], Date.now());
+    const listen = ["--listen", `0.0.0.0:${port}`];
+    const upstream = ["--upstream", "istiod.istio-system.svc:15012", "--upstream-root", meshRoot];
+    const command = ["node", planeProgram, ...listen, ...files.flags, ...upstream];
+    let scene: Scene | undefined;
+    try {
+      scene = await openScene({
+        names: ["ours"],
+        agentEnvironment: { XDS_ADDRESS: `https://${host}:${port}`, XDS_ROOT_CA: files.root },
+        manifests: [
+          namespace("bench-state"),
+          pod("bench-state/plane", { node: nodes.client, command, ports: [port] }),
+          { ...service("bench-state/plane"), spec: { selector: { app: "plane" }, ports: [{ name: "xds", port }] } },
+        ],
+      });
+      const [side] = await scene.sides(["ours"]);
+      if (side === undefined || "absent" in side) throw new Error(side?.absent ?? "there is no side of ours");
+      const plane = await PlaneClient.connect(files.socket, folder);
+      await plane.agentsOf(Object.values(nodes));
+      const servers = new PodServers();
+      const shared = { seconds, rounds: 1, tools, servers, folder: scene.folder };
+      const place: Place = { ...shared, side, costOf: (load) => costOf(side, load) };
+      return new StateLab(place, plane, scene, servers, folder);
+    } catch (error) {
+      await scene?.close();
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.plane.close();
+    await this.#servers.close();
+    await this.#scene.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Where the two pods of a side are. */
+export const nodes = { client: "node1", server: "node2" } as const;
+
+const port = 15_012;
+const meshRoot = "/run/secrets/istio/root-cert.pem";

@@ -1,0 +1,111 @@
+/**
+ * What traffic feels of state: requests while the whole of a large mesh arrives, again and again, at one of the two agents; and requests and
+ * connections under 10,000 policies. Each is compared with the same traffic of the same round without.
+ */
+import { latency } from "../scenarios/latency.ts";
+import { keptAlive, newConnections } from "../scenarios/requests.ts";
+import type { LoneScenario, NotMeasured, PairedScenario, Values } from "../scenarios/scenario.ts";
+import { meshPush, policiesPush, policiesRemoval } from "./pushes.ts";
+import { nodes, StateLab } from "./state-lab.ts";
+
+/** @param seconds of each load. */
+export function stateTraffic(seconds = 4): LoneScenario {
+  let lab: StateLab | undefined;
+  return {
+    kind: "alone",
+    name: "state-traffic",
+    async measure() {
+      if (lab === undefined) {
+        const opened = await opening(seconds);
+        if (typeof opened === "string") return { notMeasured: opened };
+        lab = opened;
+      }
+      const before = await trafficOf(lab);
+      const policed = await underPolicies(lab);
+      const pushed = await duringPushes(lab, before.p99);
+      return { ...moved(before, policed), ...pushed };
+    },
+    async finish() {
+      await lab?.close();
+      lab = undefined;
+    },
+  };
+}
+
+async function opening(seconds: number): Promise<StateLab | string> {
+  const lab = await StateLab.open(seconds);
+  if (typeof lab === "string") return lab;
+  try {
+    await lab.plane.load("a", meshPush("a"));
+    await lab.plane.load("b", meshPush("b"));
+    await lab.plane.load("policies", policiesPush("bench-ours", policies));
+    await lab.plane.load("no-policies", policiesRemoval("bench-ours", policies));
+    for (const scenario of scenarios) await scenario.prepare?.(lab.place);
+    return lab;
+  } catch (error) {
+    await lab.close();
+    throw error;
+  }
+}
+
+/** Of one round, as the figures of traffic have it. */
+interface Traffic {
+  readonly requestUs: number;
+  readonly connectionUs: number;
+  readonly p99: number;
+}
+
+async function trafficOf({ place }: StateLab): Promise<Traffic> {
+  const values: Record<string, number> = {};
+  for (const scenario of scenarios) Object.assign(values, valuesOf(await scenario.measure(place)));
+  return {
+    requestUs: values["requests-16.cpu"] ?? Number.NaN,
+    connectionUs: values["connections.cpu"] ?? Number.NaN,
+    p99: values["latency-1000.p99"] ?? Number.NaN,
+  };
+}
+
+async function underPolicies(lab: StateLab): Promise<Traffic> {
+  for (const node of Object.values(nodes)) await lab.plane.push("policies", node);
+  try {
+    return await trafficOf(lab);
+  } finally {
+    for (const node of Object.values(nodes)) await lab.plane.push("no-policies", node);
+  }
+}
+
+function moved(before: Traffic, policed: Traffic): Values {
+  return {
+    "state.policies-connection": policed.connectionUs,
+    "state.policies-connection-added": policed.connectionUs - before.connectionUs,
+    "state.policies-request-added": policed.requestUs - before.requestUs,
+    "state.policies-p99": policed.p99 - before.p99,
+  };
+}
+
+/** One agent after the other: elsewhere they don't share their cores. The worse of the two counts. */
+async function duringPushes(lab: StateLab, before: number): Promise<Values> {
+  const worst: number[] = [];
+  for (const node of Object.values(nodes)) {
+    let isOver = false;
+    // The next one as soon as the last one is acknowledged: there is no moment without.
+    const pushing = (async () => {
+      for (let at = 0; !isOver; at++) await lab.plane.push(at % 2 === 0 ? "a" : "b", node);
+    })();
+    try {
+      worst.push(valuesOf(await latencies.measure(lab.place))["latency-1000.p99"] ?? Number.NaN);
+    } finally {
+      isOver = true;
+      await pushing;
+    }
+  }
+  return { "state.push-p99": Math.max(...worst) - before };
+}
+
+function valuesOf(measured: Values | NotMeasured): Values {
+  return typeof measured["notMeasured"] === "string" ? {} : (measured as Values);
+}
+
+const latencies: PairedScenario = latency(1_000);
+const scenarios: readonly PairedScenario[] = [keptAlive(16), newConnections(), latencies];
+const policies = 10_000;
