@@ -2,7 +2,7 @@
  * What of the mesh's ProxyConfig means something to a node agent (agent-wire 10.1): `defaultConfig` of the mesh's file first, then what
  * `PROXY_CONFIG` says, both YAML. The environment's own variables win over both.
  */
-import { parse } from "yaml";
+import { parseYaml } from "./yaml.ts";
 
 export interface ProxyConfig {
   /** Where metrics are asked for. */
@@ -61,7 +61,7 @@ function fieldsOf(value: unknown, example: string): Values | string {
   let parsed = value;
   if (typeof value === "string") {
     try {
-      parsed = parse(value);
+      parsed = parseYaml(value);
     } catch {
       return `is no YAML: write it like \`${example}\``;
     }

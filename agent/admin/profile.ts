@@ -2,7 +2,6 @@
  * Profiles of the thread that asks itself, by Node's inspector within the process: no port is opened. What time goes to, and which
  * functions allocate; never what is in memory: a snapshot of the heap would hold keys (hostile input 100), so there is none.
  */
-import { Session } from "node:inspector/promises";
 import type { Clock } from "../../core/base/clock.ts";
 
 export interface ProfileRequest {
@@ -15,6 +14,7 @@ export interface ProfileRequest {
 
 /** As JSON, in the form that browsers' developer tools open: .cpuprofile, .heapprofile. */
 export async function takeProfile({ what, seconds, frequency }: ProfileRequest, clock: Clock): Promise<string> {
+  const { Session } = await import("node:inspector/promises");
   const session = new Session();
   session.connect();
   const passed = (): Promise<void> => new Promise((resolve) => void clock.after(seconds * 1_000, resolve));

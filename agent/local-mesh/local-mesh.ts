@@ -2,7 +2,6 @@
  * A mesh out of a file instead of a control plane (agent-wire 4.9): read as resources, so that everything behind them is what control's
  * go through. Loaded once, at the start.
  */
-import { parse } from "yaml";
 import { messageOf } from "../../core/base/errors.ts";
 import { parseIp } from "../../core/base/ip.ts";
 import {
@@ -29,13 +28,14 @@ import { addressType } from "../../core/protocol/wds/address.ts";
 import { authorizationType } from "../../core/protocol/wds/authorization.ts";
 import type { DeltaResource, DeltaUpdate } from "../../core/protocol/xds/delta-client.ts";
 import { done, Fields, LocalMeshError, mistake, text, wholeNumber } from "./fields.ts";
+import { parseYaml } from "../yaml.ts";
 import { localPolicy } from "./local-policy.ts";
 
 /** Policies before the workloads that need them. @param yaml content of the file, or of the variable. */
 export function localMesh(yaml: string): readonly DeltaUpdate[] | LocalMeshError {
   let parsed: unknown;
   try {
-    parsed = parse(yaml);
+    parsed = parseYaml(yaml);
   } catch (thrown) {
     return new LocalMeshError({ code: "local-mesh.not-yaml", problem: messageOf(thrown).split("\n")[0] ?? "" });
   }

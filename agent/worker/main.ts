@@ -3,6 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../core/base/clock.ts";
 import { createLog } from "../../core/base/log.ts";
 import { AccessLog } from "../access-log/access-log.ts";
+import { IdleMemory } from "../idle-memory.ts";
 import type { ToWorker, WorkerStart } from "../worker-messages.ts";
 import { DataPlaneWorker } from "./worker.ts";
 
@@ -23,7 +24,11 @@ const worker = new DataPlaneWorker(start, {
 
 port.on("message", (message: ToWorker) => worker.receive(message));
 // One coarse timer for everything that is measured in seconds. It keeps nothing alive: the port does.
-setInterval(() => worker.tick(systemClock.nowMs()), 1_000).unref();
+const memory = new IdleMemory();
+setInterval(() => {
+  worker.tick(systemClock.nowMs());
+  memory.look();
+}, 1_000).unref();
 // The main thread, and nobody else, sees that it does not come any more.
 setInterval(() => worker.beat(), 250).unref();
 // A bug of ours ends this thread, not the process: the main thread starts another one.

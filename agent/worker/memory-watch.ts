@@ -3,8 +3,7 @@
  * the limit ends the process (tried on Node 24: a Map that grows), and buffers outside the heap have no limit at all. So a worker looks
  * before that, and does not take garbage for load.
  */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collectGarbage } from "../garbage.ts";
 
 export interface MemoryBudget {
   /** Bytes of V8's heap. */
@@ -54,16 +53,6 @@ export class MemoryWatch {
     if (heap >= heapHopeless || buffers >= buffersHopeless) return "hopeless";
     return heap >= heapFull || buffers >= 1 ? "full" : "fine";
   }
-}
-
-let gc: (() => void) | undefined;
-
-function collectGarbage(): void {
-  if (gc === undefined) {
-    setFlagsFromString("--expose-gc");
-    gc = runInNewContext("gc") as () => void;
-  }
-  gc();
 }
 
 const rank: Readonly<Record<MemoryState, number>> = { fine: 0, full: 1, hopeless: 2 };

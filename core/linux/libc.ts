@@ -11,6 +11,15 @@ function declare<F>(name: string, result: string, parameters: string[]): F {
   return library.func(name, result, parameters) as unknown as F;
 }
 
+/** @returns undefined where this C library has no such function. */
+function declareIfThere<F>(name: string, result: string, parameters: string[]): F | undefined {
+  try {
+    return declare<F>(name, result, parameters);
+  } catch {
+    return undefined;
+  }
+}
+
 type Bytes = Uint8Array | Int32Array;
 
 /** All return -1 on failure; read {@link errno} before anything else runs. */
@@ -91,6 +100,8 @@ export const libc = {
     "ulong",
   ]),
   setrlimit: declare<(resource: number, limits: Bytes) => number>("setrlimit", "int", ["int", "void *"]),
+  /** The GNU C library's own; others give back by themselves. */
+  malloc_trim: declareIfThere<(keep: number) => number>("malloc_trim", "int", ["size_t"]),
   waitpid: declare<(pid: number, status: Bytes | null, options: number) => number>("waitpid", "int", [
     "int",
     "void *",

@@ -41,6 +41,11 @@ export function forbidInspection(): LinuxError | undefined {
   return libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) === 0 ? undefined : lastError("prctl", "dumpable");
 }
 
+/** What malloc keeps for later goes back to the kernel, of all threads. */
+export function trimHeap(): void {
+  libc.malloc_trim?.(0);
+}
+
 const RLIMIT_CORE = 4;
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;

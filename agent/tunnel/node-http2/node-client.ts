@@ -1,5 +1,5 @@
 /** The client's half of HBONE on node:http2: the reference that our own HTTP/2 is held against. */
-import { connect as connectHttp2, constants, type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
+import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import { messageOf } from "../../../core/base/errors.ts";
@@ -16,6 +16,7 @@ import {
   type TunnelPhase,
 } from "../tunnel.ts";
 import { BlockedWrite } from "./blocked-write.ts";
+import { http2 } from "./http2.ts";
 import { Keepalive } from "./keepalive.ts";
 import { NodeStream, resetWithoutEnd, type StreamHost } from "./node-stream.ts";
 
@@ -46,7 +47,7 @@ export class NodeClient implements ClientTunnel, StreamHost {
       this.#lose(messageOf(error));
     });
     tls.once("close", () => this.#lose("closed by the peer"));
-    this.#session = connectHttp2("https://hbone", {
+    this.#session = http2().connect("https://hbone", {
       createConnection: () => tls,
       maxSessionMemory: sessionMemoryMiB,
       settings: {
@@ -125,7 +126,7 @@ export class NodeClient implements ClientTunnel, StreamHost {
   explain(stream: ClientHttp2Stream): TunnelError {
     if (this.#lost !== undefined) return this.#lost;
     const { rstCode } = stream;
-    if (rstCode === constants.NGHTTP2_REFUSED_STREAM) return new TunnelError({ code: "tunnel.stream-refused" });
+    if (rstCode === http2().constants.NGHTTP2_REFUSED_STREAM) return new TunnelError({ code: "tunnel.stream-refused" });
     return new TunnelError({ code: "tunnel.stream-reset", h2: rstCode });
   }
 
@@ -180,7 +181,7 @@ class Opening {
 
   #answered(headers: Headers, flags: number): void {
     if (this.#settled) return;
-    const response = readAnswer(headers, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0);
+    const response = readAnswer(headers, (flags & http2().constants.NGHTTP2_FLAG_END_STREAM) !== 0);
     if (response instanceof TunnelError) return this.#fail(response);
     this.#settled = true;
     this.#cancelDeadline();
@@ -192,7 +193,7 @@ class Opening {
     this.#settled = true;
     this.#cancelDeadline();
     this.#opener.failed(error);
-    resetWithoutEnd(this.#stream, constants.NGHTTP2_CANCEL);
+    resetWithoutEnd(this.#stream, http2().constants.NGHTTP2_CANCEL);
   }
 }
 

@@ -1,5 +1,5 @@
 /** The server's half of HBONE on node:http2: the reference that our own HTTP/2 is held against. */
-import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import type { Headers } from "../../../core/protocol/hbone/request.ts";
@@ -7,6 +7,7 @@ import type { TunnelModules } from "../engine.ts";
 import type { IncomingStream, ServerSession, ServerSessionHost, TunnelPeer } from "../server-session.ts";
 import { TunnelError, tunnelLimits, type TunnelStream } from "../tunnel.ts";
 import { BlockedWrite } from "./blocked-write.ts";
+import { http2 } from "./http2.ts";
 import { Keepalive } from "./keepalive.ts";
 import { NodeStream, type StreamHost } from "./node-stream.ts";
 
@@ -28,7 +29,7 @@ export class NodeServer implements ServerSession, StreamHost {
       this.#lost ??= gone;
       this.#closed(host);
     });
-    this.#session = performServerHandshake(tls, {
+    this.#session = http2().performServerHandshake(tls, {
       maxSessionMemory: sessionMemoryMiB,
       maxSessionRejectedStreams: 100_000,
       settings: {
@@ -80,7 +81,7 @@ export class NodeServer implements ServerSession, StreamHost {
     if (this.#retirement === "announced" || this.#session.closed) return;
     this.#retirement = "announced";
     if (this.#streams === 0) return this.#session.close();
-    this.#session.goaway(constants.NGHTTP2_NO_ERROR, highestStream);
+    this.#session.goaway(http2().constants.NGHTTP2_NO_ERROR, highestStream);
     const close = (): void => void (this.#session.closed || this.#session.close());
     this.#clock.after(pongPatienceMs, close);
     if (!this.#session.ping(close)) close();
@@ -141,7 +142,7 @@ class Incoming implements IncomingStream {
     if (stream.destroyed || stream.closed) return;
     stream.respond({ ":status": status, ...headers }, { endStream: true });
     // What the peer still sends is of no use: RFC 9113 8.1 lets a server say so once its answer is complete.
-    stream.close(constants.NGHTTP2_NO_ERROR);
+    stream.close(http2().constants.NGHTTP2_NO_ERROR);
   }
 }
 

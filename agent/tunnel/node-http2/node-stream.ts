@@ -3,9 +3,10 @@
  * a reset that was not, and a reset of ours without an END_STREAM in front of it. Everything that relies on Node's
  * insides is in this file, and node-stream.test.ts watches it.
  */
-import { constants, type Http2Stream } from "node:http2";
+import type { Http2Stream } from "node:http2";
 import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../../relay/byte-end.ts";
 import type { TunnelError, TunnelStream } from "../tunnel.ts";
+import { http2 } from "./http2.ts";
 
 /** What a stream asks of its tunnel. */
 export interface StreamHost {
@@ -64,7 +65,7 @@ export class NodeStream implements TunnelStream {
   reset(): void {
     if (this.#stream.destroyed) return;
     this.#resetByUs = true;
-    resetWithoutEnd(this.#stream, constants.NGHTTP2_CONNECT_ERROR);
+    resetWithoutEnd(this.#stream, http2().constants.NGHTTP2_CONNECT_ERROR);
     // A stream that had ended both ways is over for HTTP/2, and for Node only once its last bytes were read: nobody will.
     this.#stream.removeListener("data", onData);
     this.#stream.resume();
@@ -100,7 +101,7 @@ export class NodeStream implements TunnelStream {
     const { rstCode, writableFinished } = this.#stream;
     // A peer may end its half and abandon ours with NO_ERROR (RFC 9113 8.1), as Envoy does: ours is then cut.
     const finished = this.#writeEnded && writableFinished;
-    const orderly = this.#readEnd === "ended" && finished && rstCode === constants.NGHTTP2_NO_ERROR;
+    const orderly = this.#readEnd === "ended" && finished && rstCode === http2().constants.NGHTTP2_NO_ERROR;
     if (!orderly && !this.#resetByUs) this.listener.reset(this, this.#cause());
     this.listener.closed(this);
   }

@@ -1,0 +1,28 @@
+/**
+ * V8's collector, called by us where its own judgement is not enough. Each call stops its thread for tens of milliseconds. Node shows the
+ * collector only to a context that is made while a flag stands, and a flag that stays makes Node compile its own modules anew.
+ */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { trimHeap } from "../core/linux/process.ts";
+
+/** What nobody refers to is freed; buffers a moment later, beside the program. */
+export function collectGarbage(): void {
+  collector()?.();
+}
+
+/** The same, and what V8 and the C library keep for later goes back to the kernel. */
+export function giveMemoryBack(): void {
+  collector()?.({ type: "major", execution: "sync", flavor: "last-resort" });
+  trimHeap();
+}
+
+type Collector = (how?: { readonly type: "major"; readonly execution: "sync"; readonly flavor: "last-resort" }) => void;
+
+/** @returns undefined if another thread has just taken the flag down: the next call will do. */
+function collector(): Collector | undefined {
+  setFlagsFromString("--expose-gc");
+  const found = runInNewContext("globalThis.gc") as Collector | undefined;
+  setFlagsFromString("--no-expose-gc");
+  return found;
+}
