@@ -5,10 +5,8 @@
 import { writeFileSync } from "node:fs";
 import { messageOf } from "../core/base/errors.ts";
 import { Refused } from "../lab/refusals.ts";
-import { PodServers } from "./load/pod-programs.ts";
 import { findTools, type Tool, type ToolName } from "./load/tools.ts";
-import { conntrackOf } from "./measure/conntrack.ts";
-import { costOf } from "./measure/proxy-cost.ts";
+import { conntrackAt, inScene } from "./in-scene.ts";
 import { readOptions, usage, type BenchOptions } from "./options.ts";
 import { thisMachine } from "./report/machine.ts";
 import { renderPage } from "./report/page.ts";
@@ -16,10 +14,8 @@ import type { Report } from "./report/report.ts";
 import { rowsOf } from "./report/rows.ts";
 import { heading, table } from "./report/table.ts";
 import { noteLine, Run, type Step } from "./run.ts";
-import { openScene } from "./scene.ts";
 import { allScenarios } from "./scenarios/all.ts";
 import type { Place, Scenario, SceneKind } from "./scenarios/scenario.ts";
-import type { RunningSide } from "./side.ts";
 import { areMet, judge, readTargets, verdictLine } from "./targets.ts";
 import { quantity } from "./report/numbers.ts";
 import { figure } from "./figures.ts";
@@ -53,11 +49,13 @@ async function bench(options: BenchOptions): Promise<number> {
     say(`skipped: ${sentence}`);
   };
   const scenarios = await possible(wanted(options), skip);
-  for (const scenario of scenarios.lone) await run.measure(scenario, []);
   for (const kind of sceneKinds) {
     const these = scenarios.paired.filter(({ scene }) => scene === kind);
-    if (these.length > 0) await inScene(kind, options, skip, scenarios.tools, (places) => inTurn(run, these, places));
+    if (these.length === 0) continue;
+    say(`\n${startings[kind]}`);
+    await inScene({ kind, options, tools: scenarios.tools, skip }, (places) => inTurn(run, these, places));
   }
+  for (const scenario of scenarios.lone) await run.measure(scenario, []);
   const rows = rowsOf(run.samples);
   const voided = run.notes.filter(({ kind }) => kind === "void");
   const report: Report = {
@@ -78,8 +76,8 @@ async function bench(options: BenchOptions): Promise<number> {
   return run.notes.some(({ kind }) => kind === "failed") ? 1 : 0;
 }
 
-function wanted({ only }: BenchOptions): Scenario[] {
-  return allScenarios().filter(({ name }) => only === undefined || only.some((word) => name.startsWith(word)));
+function wanted({ only, ...loads }: BenchOptions): Scenario[] {
+  return allScenarios(loads).filter(({ name }) => only === undefined || only.some((word) => name.startsWith(word)));
 }
 
 /** What can be measured with the tools that can be had here. */
@@ -99,38 +97,8 @@ async function possible(scenarios: readonly Scenario[], skip: (sentence: string)
   return { paired: complete, lone: scenarios.filter((scenario) => scenario.kind === "alone"), tools };
 }
 
-async function inScene(
-  kind: SceneKind,
-  options: BenchOptions,
-  skip: (sentence: string) => void,
-  tools: ReadonlyMap<ToolName, Tool>,
-  body: (places: readonly Place[]) => Promise<void>,
-): Promise<void> {
-  const { sides: names, workers, rounds, seconds } = options;
-  say(`\n${kind === "usual" ? "starting the lab…" : "starting the lab again, a tunnel for each connection…"}`);
-  const scene = await openScene({ names, workers, agentEnvironment: environments[kind] });
-  const servers = new PodServers();
-  try {
-    const running: RunningSide[] = [];
-    for (const side of await scene.sides(names)) {
-      if ("absent" in side) skip(`${side.name}: ${side.absent}`);
-      else running.push(side);
-    }
-    const shared = { seconds, rounds, tools, servers, folder: scene.folder };
-    await body(running.map((side): Place => ({ ...shared, side, costOf: (load) => costOf(side, load) })));
-  } finally {
-    await servers.close();
-    await scene.close();
-  }
-}
-
 async function inTurn(run: Run, scenarios: readonly Scenario[], places: readonly Place[]): Promise<void> {
   for (const scenario of scenarios) await run.measure(scenario, places);
-}
-
-async function conntrackAt({ side }: Place) {
-  const pods = [side.client, side.server];
-  return new Map(await Promise.all(pods.map(async (pod) => [pod.key, await conntrackOf(pod)] as const)));
 }
 
 function write({ json, page }: BenchOptions, report: Report): void {
@@ -165,8 +133,7 @@ function say(text: string): void {
 
 const sceneKinds: readonly SceneKind[] = ["usual", "own-tunnels"];
 
-/** Of our agents. */
-const environments: Readonly<Record<SceneKind, Readonly<Record<string, string>>>> = {
-  usual: {},
-  "own-tunnels": { POOL_MAX_STREAMS_PER_CONNECTION: "1", POOL_UNUSED_RELEASE_TIMEOUT: "1s" },
+const startings: Readonly<Record<SceneKind, string>> = {
+  usual: "starting the lab…",
+  "own-tunnels": "starting the lab anew, with a tunnel for each connection…",
 };

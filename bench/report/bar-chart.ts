@@ -2,7 +2,7 @@
 import type { Figure } from "../figures.ts";
 import type { SideName } from "../side.ts";
 import { element, type Markup } from "./markup.ts";
-import { numeral, quantity } from "./numbers.ts";
+import { quantity } from "./numbers.ts";
 import type { Row } from "./rows.ts";
 
 /** @param limit what ours is to reach, if there is a target. */
@@ -19,14 +19,14 @@ export function barChart(figure: Figure, rows: readonly Row[], limit?: number): 
     ...rows.map((row, i) => bar(row, figure, top + i * step, scale)),
     element("line", { class: "axis", x1: scale(0), x2: scale(0), y1: 0, y2: top + rows.length * step - gap + 4 }),
     ...(limit === undefined ? [] : targetLine(scale(limit), top + rows.length * step, limit, figure)),
+    ...rows.map((row, i) => valueOf(row, figure, top + i * step, scale)),
   );
 }
 
-function bar(row: Row, { unit, id }: Figure, y: number, scale: (value: number) => number): Markup {
+function bar(row: Row, { id }: Figure, y: number, scale: (value: number) => number): Markup {
   const [from, to] = [scale(0), scale(row.median)];
   const middle = y + thickness / 2;
   const [least, most] = [scale(row.min), scale(row.max)];
-  const end = Math.max(to, most, from);
   return element(
     "g",
     { class: sideClass(row.side), "data-figure": id },
@@ -41,8 +41,14 @@ function bar(row: Row, { unit, id }: Figure, y: number, scale: (value: number) =
     }),
     element("line", { class: "whisker", x1: least, x2: most, y1: middle, y2: middle }),
     ...[least, most].map((x) => element("line", { class: "whisker", x1: x, x2: x, y1: middle - 4, y2: middle + 4 })),
-    element("text", { class: "value", x: end + 8, y: middle }, `${numeral(row.median)} ${unit}`.replace(" /s", "/s")),
   );
+}
+
+/** Above all lines. */
+function valueOf(row: Row, { unit }: Figure, y: number, scale: (value: number) => number): Markup {
+  const end = Math.max(scale(0), scale(row.median), scale(row.max));
+  const attributes = { class: `value ${sideClass(row.side)}`, x: end + 8, y: y + thickness / 2 };
+  return element("text", attributes, quantity(row.median, unit));
 }
 
 function targetLine(x: number, bottom: number, limit: number, { unit, better }: Figure): Markup[] {

@@ -29,8 +29,8 @@ figcaption { font-weight: 600; margin-bottom: .5rem; }
 figcaption span { font-weight: 400; color: var(--soft); }
 figure svg { display: block; width: 100%; height: auto; }
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink); dominant-baseline: central; }
-svg text.value { font-variant-numeric: tabular-nums; }
-svg .side-ours text { font-weight: 700; }
+svg text.value { font-variant-numeric: tabular-nums; paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
+svg .side-ours text, svg text.side-ours { font-weight: 700; }
 svg text.target-text { fill: var(--soft); font-size: 11px; }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
 svg .target { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 4 3; }

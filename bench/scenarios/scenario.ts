@@ -2,6 +2,7 @@
 import type { ProxyCost } from "../measure/proxy-cost.ts";
 import type { PodServers } from "../load/pod-programs.ts";
 import type { Tool, ToolName } from "../load/tools.ts";
+import type { BenchPod } from "../pod.ts";
 import type { RunningSide, SideName } from "../side.ts";
 
 /** By figure; in the figure's unit. */
@@ -52,6 +53,8 @@ export interface Place {
   readonly servers: PodServers;
   /** For files that pods can read. */
   readonly folder: string;
+  /** The nodes that lie between the pods, where they are watched. */
+  readonly nodes?: readonly Pick<BenchPod, "key" | "readProc">[];
   /** Runs a load and says what the side's proxies cost meanwhile. */
   costOf<T>(load: () => Promise<T>): Promise<{ readonly result: T; readonly cost: ProxyCost }>;
 }
