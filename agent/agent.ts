@@ -23,6 +23,8 @@ import { Departure } from "./departure.ts";
 import { dnsListenSettings } from "./dns/config.ts";
 import { watchClock } from "./clock-watch.ts";
 import { FakeCa } from "./fake-ca.ts";
+import { IdleMemory } from "./idle-memory.ts";
+import { handInPieces } from "./in-pieces.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
 import { AgentMetrics } from "./metrics/agent-metrics.ts";
 import { xdsCounts } from "./metrics/xds-counts.ts";
@@ -45,7 +47,7 @@ import { workerSettings } from "./worker-settings.ts";
 export class Agent {
   readonly #config: AgentConfig;
   readonly #log: Log;
-  readonly #mesh = new MeshInventory();
+  readonly #mesh: MeshInventory;
   readonly #workers: Workers;
   readonly #pods: Pods;
   readonly #provider: CertificateProvider & { close(): void };
@@ -72,6 +74,7 @@ export class Agent {
   constructor(config: AgentConfig, log: Log) {
     this.#config = config;
     this.#log = log;
+    this.#mesh = new MeshInventory(config.nodeName);
     this.#readiness = new Readiness(() => {
       const { gates } = this.#readiness;
       this.#workers.broadcast({ kind: "gates", gates });
@@ -158,8 +161,7 @@ export class Agent {
     }
     this.#certificates = new WorkloadCertificates({
       manager: this.#manager,
-      state: this.#mesh.state,
-      node: config.nodeName,
+      mesh: this.#mesh,
       broadcast: (message) => this.#workers.broadcast(message),
       log,
     });
@@ -198,7 +200,7 @@ export class Agent {
         gates: () => this.#readiness.gates,
         revocation: () => this.#crl?.status,
         xds: () => this.#xds?.status(),
-        workloads: () => this.#mesh.state.workloads(),
+        workloads: () => this.#mesh.workloads(),
         droppedLines: () => logSink.dropped,
       },
     });
@@ -222,8 +224,9 @@ export class Agent {
       if (this.#departure.phase !== "serving") process.exit(0);
       void this.#quit("SIGINT");
     });
-    // It ends where it says so, and not because nothing is left to wait for.
-    setInterval(() => undefined, 60_000);
+    // It ends where it says so, and not because nothing is left to wait for: this keeps it.
+    const memory = new IdleMemory();
+    setInterval(() => memory.look(), 1_000);
     this.#log.info({ node: nodeName, workers, pid: process.pid }, "agent starts");
     const failure = await this.#listen();
     if (failure !== undefined) {
@@ -266,8 +269,8 @@ export class Agent {
   }
 
   async #take(update: DeltaUpdate): Promise<readonly Rejection[]> {
-    const { slices, rejected } = this.#mesh.take(update);
-    await this.#workers.apply(slices);
+    const pieces = this.#mesh.takeInPieces(update);
+    const rejected = await handInPieces(pieces, (slice) => this.#workers.apply([slice]));
     this.#certificates.update(this.#podInfos());
     return rejected;
   }

@@ -1,115 +1,227 @@
 /**
- * The mesh as the main thread keeps it: decodes what control sends, refuses what can't be understood resource by resource, and
- * cuts the rest into slices for the workers. Feeds a new worker from the beginning, and the admin dump.
+ * The mesh as the main thread keeps it: the octets that control sent, name by name, and of what they say only as much as this thread
+ * asks for. Refuses what can't be understood resource by resource and cuts the rest into slices for the workers; feeds a new worker
+ * from the beginning, and the admin dump.
  */
-import { MeshState, type MeshUpdate } from "../core/decision/mesh-state.ts";
-import { addressType, decodeAddress } from "../core/protocol/wds/address.ts";
+import { MeshState } from "../core/decision/mesh-state.ts";
+import { NameIndex } from "../core/decision/name-index.ts";
+import { AddressReader } from "../core/protocol/wds/address-reader.ts";
+import { addressType, type MeshAddress } from "../core/protocol/wds/address.ts";
 import { authorizationType, decodeAuthorization, failClosed, type Policy } from "../core/protocol/wds/authorization.ts";
-import type { MeshService } from "../core/protocol/wds/service.ts";
 import { WdsError } from "../core/protocol/wds/wds-error.ts";
 import type { MeshWorkload } from "../core/protocol/wds/workload.ts";
 import type { DeltaUpdate, Rejection } from "../core/protocol/xds/delta-client.ts";
+import { policyInForce, SliceCutter, SliceReader, type MeshSlice } from "./mesh-slice.ts";
+import { SharedOctets, type StoredResource } from "./shared-octets.ts";
 
 export interface Intake {
-  /** In order; each small enough to be applied in about a millisecond. */
-  readonly slices: readonly MeshUpdate[];
+  /** In order; each small enough to be applied within a turn. */
+  readonly slices: readonly MeshSlice[];
   readonly rejected: readonly Rejection[];
 }
 
 export class MeshInventory {
-  /** Indexed as the workers have it. */
-  readonly state = new MeshState();
-  readonly #policies = new Map<string, Policy>();
-  /** Bytes of what is in force, by type URL and name: for whoever wants to decide as we do. */
-  readonly #held = new Map<string, Map<string, Uint8Array>>();
+  readonly #node: string | undefined;
+  readonly #octets = new SharedOctets();
+  readonly #reader = new AddressReader();
+  /** What is in force, by name. */
+  readonly #workloads = new Map<string, StoredResource>();
+  readonly #services = new Map<string, StoredResource>();
+  readonly #policies = new Map<string, StoredResource>();
+  readonly #names = new NameIndex<StoredResource>((stored) => stored.name);
+  /** The workloads of this node, decoded. */
+  readonly #local = new Map<string, MeshWorkload>();
+
+  /** @param node whose workloads `local` tells of. */
+  constructor(node?: string) {
+    this.#node = node;
+  }
 
   /** Takes an update in. What is refused leaves its last good version in force; a name that is removed goes. */
   take(update: DeltaUpdate): Intake {
-    const intake = update.typeUrl === authorizationType ? this.#takePolicies(update) : this.#takeAddresses(update);
-    for (const slice of intake.slices) this.state.apply(slice);
-    this.#keep(update, new Set(intake.rejected.map(({ name }) => name)));
-    return intake;
+    const slices: MeshSlice[] = [];
+    const pieces = this.takeInPieces(update);
+    for (;;) {
+      const next = pieces.next();
+      if (next.done === true) return { slices, rejected: next.value };
+      slices.push(next.value);
+    }
+  }
+
+  /**
+   * The same a slice at a time, for whoever has other things to do in between; to be carried through to its end before another
+   * update is begun. Removals come first, then services, so that nobody who means one meets its workloads without it.
+   */
+  takeInPieces(update: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
+    switch (update.typeUrl) {
+      case addressType:
+        return this.#takeAddresses(update);
+      case authorizationType:
+        return this.#takePolicies(update);
+    }
+    return nothing();
   }
 
   /** Every resource in force as it came: type URL → name and base64. A policy that never was good is there as it is. */
   held(): Readonly<Record<string, readonly { readonly name: string; readonly base64: string }[]>> {
-    const byType = [...this.#held].map(([typeUrl, resources]) => {
-      const rows = [...resources].map(([name, bytes]) => ({ name, base64: Buffer.from(bytes).toString("base64") }));
-      return [typeUrl, rows] as const;
-    });
-    return Object.fromEntries(byType);
+    return {
+      [addressType]: [...rowsOf(this.#services), ...rowsOf(this.#workloads)],
+      [authorizationType]: [...rowsOf(this.#policies)],
+    };
   }
 
-  policies(): IterableIterator<Policy> {
-    return this.#policies.values();
+  *policies(): Generator<Policy> {
+    for (const { bytes } of this.#policies.values()) {
+      const policy = policyInForce(bytes);
+      if (policy !== undefined) yield policy;
+    }
+  }
+
+  *workloads(): Generator<MeshWorkload> {
+    for (const stored of this.#workloads.values()) {
+      const workload = this.#decoded(stored);
+      if (workload !== undefined) yield workload;
+    }
+  }
+
+  /** The workloads of this node. */
+  local(): Iterable<MeshWorkload> {
+    return this.#local.values();
+  }
+
+  /** The workload that a pod of this name is; of several (one name in two clusters) the smallest uid. */
+  workloadOf(namespace: string, name: string, serviceAccount: string): MeshWorkload | undefined {
+    let found: MeshWorkload | undefined;
+    for (const stored of this.#names.of(namespace, name)) {
+      const workload = this.#decoded(stored);
+      if (workload?.serviceAccount !== serviceAccount) continue;
+      if (found === undefined || workload.uid < found.uid) found = workload;
+    }
+    return found;
+  }
+
+  /** Indexed as the workers have it: made anew each time, for whoever wants to see all of it. */
+  get state(): MeshState {
+    const state = new MeshState();
+    const reader = new SliceReader();
+    for (const slice of this.snapshot()) state.apply(reader.updateOf(slice));
+    return state;
   }
 
   /** Everything, policies before the workloads that need them. */
-  snapshot(): MeshUpdate[] {
-    return [
-      ...sliced([...this.#policies.values()], (policies) => ({ policies })),
-      ...sliced([...this.state.services()], (services) => ({ services })),
-      ...sliced([...this.state.workloads()], (workloads) => ({ workloads })),
-    ];
-  }
-
-  #keep(update: DeltaUpdate, rejected: ReadonlySet<string>): void {
-    const held = this.#held.get(update.typeUrl) ?? new Map<string, Uint8Array>();
-    this.#held.set(update.typeUrl, held);
-    for (const name of update.removed) held.delete(name);
-    for (const { name, bytes } of update.resources) {
-      // A refused one leaves its last good version. The copy lets go of the message it came in.
-      if (!rejected.has(name) || !held.has(name)) held.set(name, bytes.slice());
-    }
-  }
-
-  #takePolicies(update: DeltaUpdate): Intake {
-    const policies: Policy[] = [];
-    const rejected: Rejection[] = [];
-    for (const { name, bytes } of update.resources) {
-      const policy = decodeAuthorization(bytes, name);
-      if (!(policy instanceof WdsError)) {
-        policies.push(policy);
-        continue;
-      }
-      rejected.push({ name, reason: policy.message });
-      // What never was good: a DENY denies all it selects, an ALLOW matches nothing.
-      const closed = this.#policies.has(name) ? undefined : failClosed(bytes);
-      if (closed?.key === name) policies.push(closed);
-    }
-    for (const key of update.removed) this.#policies.delete(key);
-    for (const policy of policies) this.#policies.set(policy.key, policy);
-    const removals = sliced(update.removed, (removed) => ({ removed: { policies: removed } }));
-    return { slices: [...removals, ...sliced(policies, (some) => ({ policies: some }))], rejected };
-  }
-
-  #takeAddresses(update: DeltaUpdate): Intake {
-    const workloads: MeshWorkload[] = [];
-    const services: MeshService[] = [];
-    const rejected: Rejection[] = [];
-    if (update.typeUrl === addressType) {
-      for (const { name, bytes } of update.resources) {
-        const address = decodeAddress(bytes, name);
-        if (address instanceof WdsError) rejected.push({ name, reason: address.message });
-        else if (address.kind === "workload") workloads.push(address.workload);
-        else services.push(address.service);
-      }
-    }
-    const removed = update.typeUrl === addressType ? update.removed : [];
+  snapshot(): MeshSlice[] {
+    const cutter = new SliceCutter();
     const slices = [
-      ...sliced(removed, (addresses) => ({ removed: { addresses } })),
-      ...sliced(services, (some) => ({ services: some })),
-      ...sliced(workloads, (some) => ({ workloads: some })),
+      ...[...this.#policies.values()].map((stored) => cutter.add("policy", stored)),
+      ...[...this.#services.values()].map((stored) => cutter.add("service", stored)),
+      ...[...this.#workloads.values()].map((stored) => cutter.add("workload", stored)),
+      cutter.rest(),
     ];
-    return { slices, rejected };
+    return slices.filter((slice) => slice !== undefined);
+  }
+
+  *#takeAddresses({ resources, removed }: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
+    const cutter = new SliceCutter();
+    const rejected: Rejection[] = [];
+    for (const name of removed) {
+      this.#dropWorkload(name);
+      this.#drop(this.#services, name);
+      const full = cutter.removeAddress(name);
+      if (full !== undefined) yield full;
+    }
+    for (const kind of ["service", "workload"] as const) {
+      for (const resource of resources) {
+        const { bytes } = resource;
+        if ((bytes[0] === serviceTag) !== (kind === "service")) continue;
+        const address = this.#read(resource.name, bytes);
+        if (address instanceof WdsError) {
+          rejected.push({ name: resource.name, reason: address.message });
+          continue;
+        }
+        const full = cutter.add(address.kind, this.#keep(resource.name, address, bytes));
+        if (full !== undefined) yield full;
+      }
+    }
+    const rest = cutter.rest();
+    if (rest !== undefined) yield rest;
+    return rejected;
+  }
+
+  *#takePolicies({ resources, removed }: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
+    const cutter = new SliceCutter();
+    const rejected: Rejection[] = [];
+    for (const name of removed) {
+      this.#drop(this.#policies, name);
+      const full = cutter.removePolicy(name);
+      if (full !== undefined) yield full;
+    }
+    for (const { name, bytes } of resources) {
+      const policy = decodeAuthorization(bytes, name);
+      if (policy instanceof WdsError) {
+        rejected.push({ name, reason: policy.message });
+        // What never was good: a DENY denies all it selects, an ALLOW matches nothing.
+        if (this.#policies.has(name) || failClosed(bytes)?.key !== name) continue;
+      }
+      const full = cutter.add("policy", this.#put(this.#policies, name, bytes));
+      if (full !== undefined) yield full;
+    }
+    const rest = cutter.rest();
+    if (rest !== undefined) yield rest;
+    return rejected;
+  }
+
+  #keep(uid: string, address: MeshAddress, bytes: Uint8Array): StoredResource {
+    if (address.kind === "service") return this.#put(this.#services, uid, bytes);
+    const { workload } = address;
+    this.#dropWorkload(uid);
+    const stored = this.#put(this.#workloads, uid, bytes);
+    this.#names.add(workload.namespace, workload.name, stored);
+    if (workload.node === this.#node) this.#local.set(uid, workload);
+    return stored;
+  }
+
+  #dropWorkload(uid: string): void {
+    const stored = this.#workloads.get(uid);
+    const workload = stored && this.#decoded(stored);
+    if (workload === undefined) return;
+    this.#names.remove(workload.namespace, workload.name, uid);
+    this.#local.delete(uid);
+    this.#drop(this.#workloads, uid);
+  }
+
+  #put(held: Map<string, StoredResource>, name: string, bytes: Uint8Array): StoredResource {
+    this.#drop(held, name);
+    const stored = this.#octets.put(name, bytes);
+    held.set(name, stored);
+    return stored;
+  }
+
+  #drop(held: Map<string, StoredResource>, name: string): void {
+    const stored = held.get(name);
+    if (stored === undefined) return;
+    held.delete(name);
+    this.#octets.drop(stored);
+  }
+
+  #decoded({ bytes }: StoredResource): MeshWorkload | undefined {
+    const address = this.#reader.read(bytes, 0, bytes.length);
+    return address instanceof WdsError || address.kind === "service" ? undefined : address.workload;
+  }
+
+  #read(name: string, bytes: Uint8Array): MeshAddress | WdsError {
+    const octets = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    return this.#reader.read(octets, 0, octets.length, name);
   }
 }
 
-function sliced<T>(items: readonly T[], toUpdate: (some: readonly T[]) => MeshUpdate): MeshUpdate[] {
-  const slices: MeshUpdate[] = [];
-  for (let at = 0; at < items.length; at += perSlice) slices.push(toUpdate(items.slice(at, at + perSlice)));
-  return slices;
+function* rowsOf(held: ReadonlyMap<string, StoredResource>): Generator<{ name: string; base64: string }> {
+  for (const { name, bytes } of held.values()) yield { name, base64: bytes.toString("base64") };
 }
 
-/** About a millisecond of a worker's time, receiving it included. */
-const perSlice = 50;
+/** A type that nobody asked for brings nothing. */
+function* nothing(): Generator<never, readonly Rejection[]> {
+  return [];
+}
+
+/** Address.service, field 2, as octets. */
+const serviceTag = 0x12;

@@ -2,11 +2,11 @@
  * One worker's queue of mesh slices. At most two are under way, so that a full push of 50,000 workloads never takes more of the
  * worker's time in one piece than a slice does: connections are served in between.
  */
-import type { MeshUpdate } from "../core/decision/mesh-state.ts";
+import type { MeshSlice } from "./mesh-slice.ts";
 import type { ToWorker } from "./worker-messages.ts";
 
 interface Queued {
-  readonly update: MeshUpdate;
+  readonly update: MeshSlice;
   /** Set on the last slice of a push. */
   readonly settle?: () => void;
 }
@@ -23,7 +23,7 @@ export class WorkerFeed {
   }
 
   /** Settles when the worker has applied all of them. */
-  push(slices: readonly MeshUpdate[]): Promise<void> {
+  push(slices: readonly MeshSlice[]): Promise<void> {
     if (slices.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
       slices.forEach((update, at) => {

@@ -1,9 +1,9 @@
 /** Everything that crosses between the main thread and its data-plane workers: one typed union each way, plain data and key handles. */
-import type { MeshUpdate } from "../core/decision/mesh-state.ts";
 import type { Identity } from "../core/protocol/spiffe/identity.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import type { ProfileRequest } from "./admin/profile.ts";
 import type { ConnectionRow } from "./connection/registry.ts";
+import type { MeshSlice } from "./mesh-slice.ts";
 import type { MetricRows } from "./metrics/rows.ts";
 import type { RevokedSerials } from "./revocation/revocations.ts";
 import type { CertificateDelivery } from "./worker/certificates.ts";
@@ -97,7 +97,7 @@ export interface Gate {
 
 export type ToWorker =
   /** One slice of the mesh; answered by `mesh-applied`. */
-  | { readonly kind: "mesh"; readonly sequence: number; readonly update: MeshUpdate }
+  | { readonly kind: "mesh"; readonly sequence: number; readonly update: MeshSlice }
   | { readonly kind: "certificate"; readonly delivery: CertificateDelivery }
   | { readonly kind: "certificate-dropped"; readonly uri: string; readonly detail: string }
   | { readonly kind: "certificate-failed"; readonly uri: string; readonly detail: string }

@@ -7,7 +7,7 @@ import type { Clock } from "../core/base/clock.ts";
 import { Backoff } from "../core/base/backoff.ts";
 import type { Log } from "../core/base/log.ts";
 import { systemRandom } from "../core/base/random.ts";
-import type { MeshUpdate } from "../core/decision/mesh-state.ts";
+import type { MeshSlice } from "./mesh-slice.ts";
 import { WorkerFeed } from "./worker-feed.ts";
 import { VitalSigns } from "./vital-signs.ts";
 import type {
@@ -33,7 +33,7 @@ export interface WorkersOptions {
   /** What workers run; tests have one with faults. */
   readonly entry?: URL;
   /** What a new worker must know before it serves: slices in order. */
-  readonly snapshot: () => readonly MeshUpdate[];
+  readonly snapshot: () => readonly MeshSlice[];
   /** Everything else a new worker must be told, after the mesh: certificates, gates. */
   readonly greeting: () => readonly ToWorker[];
   /** A pod's descriptors for one more worker, or undefined if they can't be had. */
@@ -123,7 +123,7 @@ export class Workers {
   }
 
   /** Settles when every worker has applied it. */
-  async apply(slices: readonly MeshUpdate[]): Promise<void> {
+  async apply(slices: readonly MeshSlice[]): Promise<void> {
     await Promise.all(this.#slots.map(({ feed }) => feed.push(slices)));
   }
 

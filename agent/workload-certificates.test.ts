@@ -26,8 +26,10 @@ beforeEach(() => {
   };
   certificates = new WorkloadCertificates({
     manager: manager as CertificateManager,
-    state,
-    node: "node1",
+    mesh: {
+      local: () => [...state.workloads()].filter(({ node }) => node === "node1"),
+      workloadOf: (...pod) => state.workloadOf(...pod),
+    },
     broadcast: () => {},
     log: silentLog,
   });

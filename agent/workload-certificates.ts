@@ -4,17 +4,22 @@
  */
 import { describe } from "../core/base/errors.ts";
 import type { Log } from "../core/base/log.ts";
-import type { MeshState } from "../core/decision/mesh-state.ts";
 import { formatIdentity, type Identity } from "../core/protocol/spiffe/identity.ts";
+import type { MeshWorkload } from "../core/protocol/wds/workload.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import { CertificateError, type WorkloadCertificate } from "../control/client/certificates/certificate.ts";
 import type { CertificateManager, FetchPriority } from "../control/client/certificates/manager.ts";
 import type { ToWorker } from "./worker-messages.ts";
 
+/** What of the mesh is asked for here: what is on this node, and what a pod is called. */
+export interface NodeWorkloads {
+  local(): Iterable<MeshWorkload>;
+  workloadOf(namespace: string, name: string, serviceAccount: string): MeshWorkload | undefined;
+}
+
 export interface WorkloadCertificatesModules {
   readonly manager: CertificateManager;
-  readonly state: MeshState;
-  readonly node: string;
+  readonly mesh: NodeWorkloads;
   readonly broadcast: (message: ToWorker) => void;
   readonly log: Log;
 }
@@ -36,7 +41,7 @@ export class WorkloadCertificates {
 
   /** Brings what is asked for in line with what is needed: after a change of pods or of the mesh. */
   update(pods: Iterable<PodInfo>): void {
-    const { state, node } = this.#modules;
+    const { mesh } = this.#modules;
     const needed = new Map<string, Identity>();
     const fetches: { readonly identity: Identity; readonly priority: FetchPriority }[] = [];
     const need = (identity: Identity, priority: FetchPriority): void => {
@@ -46,11 +51,11 @@ export class WorkloadCertificates {
       if (!this.#needed.has(uri)) fetches.push({ identity, priority });
     };
     for (const { namespace, name, serviceAccount } of pods) {
-      const workload = state.workloadOf(namespace, name, serviceAccount);
+      const workload = mesh.workloadOf(namespace, name, serviceAccount);
       if (workload !== undefined) need({ trustDomain: workload.trustDomain, namespace, serviceAccount }, "realtime");
     }
-    for (const workload of state.workloads()) {
-      if (workload.node !== node || (workload.tunnel !== "hbone" && !workload.nativeTunnel)) continue;
+    for (const workload of mesh.local()) {
+      if (workload.tunnel !== "hbone" && !workload.nativeTunnel) continue;
       const { trustDomain, namespace, serviceAccount } = workload;
       need({ trustDomain, namespace, serviceAccount }, "warmup");
     }

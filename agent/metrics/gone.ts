@@ -40,4 +40,4 @@ function orUnknown(text: string): string {
 
 const sourceAt = trafficLabelNames.indexOf("source_workload");
 const destinationAt = trafficLabelNames.indexOf("destination_workload");
-const perSlice = 2_000;
+const perSlice = 200;

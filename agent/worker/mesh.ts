@@ -1,11 +1,13 @@
 /** A worker's copy of the mesh: applies slices in order, tells who waits, and has affected connections judged again. */
 import type { Clock } from "../../core/base/clock.ts";
-import { MeshState, type MeshChange, type MeshUpdate } from "../../core/decision/mesh-state.ts";
+import { MeshState, type MeshChange } from "../../core/decision/mesh-state.ts";
 import type { PodInfo } from "../../core/protocol/zds/messages.ts";
+import { SliceReader, type MeshSlice } from "../mesh-slice.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 
 export class WorkerMesh {
   readonly state = new MeshState();
+  readonly #reader = new SliceReader();
   readonly #clock: Clock;
   readonly #waiting = new Set<() => void>();
   readonly #onChange: (change: MeshChange, left: ReadonlySet<string>) => void;
@@ -16,7 +18,8 @@ export class WorkerMesh {
     this.#onChange = onChange;
   }
 
-  apply(update: MeshUpdate): void {
+  apply(slice: MeshSlice): void {
+    const update = this.#reader.updateOf(slice);
     const left = new Set<string>();
     for (const uid of update.removed?.addresses ?? [])
       for (const address of this.state.workload(uid)?.addresses ?? []) left.add(address);

@@ -1,15 +1,17 @@
 /** DeltaAggregatedResources over gRPC: a channel, its roots and its token of its own for each stream. */
 import { connectivityState, type Client, type ClientDuplexStream } from "@grpc/grpc-js";
 import type { Clock } from "../../core/base/clock.ts";
-import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
+import { DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
+import type { DeltaUpdate } from "../../core/protocol/xds/delta-client.ts";
+import { readDeltaResponse } from "../../core/protocol/xds/response-reader.ts";
 import { openChannel, requestMetadata, type ControlEndpoint } from "./grpc-channel.ts";
 import { controlError, ControlError } from "./grpc-errors.ts";
 
 /** One stream, from the first request to its end. */
 export interface DeltaStream {
   send(request: DeltaDiscoveryRequest): void;
-  /** The next response, or why there is none. Called again only after it has settled. */
-  receive(): Promise<DeltaDiscoveryResponse | ControlError>;
+  /** The next response or what is in it, or why there is none. Called again only after it has settled. */
+  receive(): Promise<DeltaDiscoveryResponse | DeltaUpdate | ControlError>;
   /** Ends it; a pending `receive` settles. */
   close(): void;
 }
@@ -21,10 +23,10 @@ export function deltaStreams(endpoint: ControlEndpoint, clock: Clock): () => Del
     if (metadata instanceof ControlError) return metadata;
     const channel = openChannel(endpoint);
     if (channel instanceof ControlError) return channel;
-    const call = channel.makeBidiStreamRequest<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(
+    const call = channel.makeBidiStreamRequest<DeltaDiscoveryRequest, DeltaUpdate>(
       method,
       (request) => Buffer.from(DeltaDiscoveryRequest.encode(request).finish()),
-      (bytes) => DeltaDiscoveryResponse.decode(bytes),
+      readDeltaResponse,
       metadata,
     );
     return new GrpcDeltaStream(endpoint.address, channel, call, clock);
@@ -34,21 +36,21 @@ export function deltaStreams(endpoint: ControlEndpoint, clock: Clock): () => Del
 class GrpcDeltaStream implements DeltaStream {
   readonly #address: string;
   readonly #channel: Client;
-  readonly #call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
-  readonly #responses: AsyncIterator<DeltaDiscoveryResponse>;
+  readonly #call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaUpdate>;
+  readonly #responses: AsyncIterator<DeltaUpdate>;
   readonly #cancelDeadline: () => void;
   #failure: ControlError | undefined;
 
   constructor(
     address: string,
     channel: Client,
-    call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>,
+    call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaUpdate>,
     clock: Clock,
   ) {
     this.#address = address;
     this.#channel = channel;
     this.#call = call;
-    this.#responses = call[Symbol.asyncIterator]() as AsyncIterator<DeltaDiscoveryResponse>;
+    this.#responses = call[Symbol.asyncIterator]() as AsyncIterator<DeltaUpdate>;
     // The iterator reports the error; without a listener of its own one that comes before or after it would end the process.
     call.on("error", () => undefined);
     this.#cancelDeadline = clock.after(connectTimeoutMs, () => this.#checkConnected());
@@ -58,7 +60,7 @@ class GrpcDeltaStream implements DeltaStream {
     this.#call.write(request);
   }
 
-  async receive(): Promise<DeltaDiscoveryResponse | ControlError> {
+  async receive(): Promise<DeltaUpdate | ControlError> {
     try {
       const next = await this.#responses.next();
       return next.done === true

@@ -29,7 +29,7 @@ export class RemovalGuard {
   admit(update: DeltaUpdate, heldBefore: number | undefined): DeltaUpdate {
     const { typeUrl, removed } = update;
     const waiting = this.#waiting.get(typeUrl);
-    for (const { name } of update.resources) waiting?.names.delete(name);
+    if (waiting !== undefined) for (const { name } of update.resources) waiting.names.delete(name);
     const suspicious =
       heldBefore !== undefined && removed.length >= fewestSuspicious && removed.length > heldBefore / 2;
     if (!suspicious) return update;

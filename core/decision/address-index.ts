@@ -2,37 +2,51 @@
 import { placeOf } from "../base/sorted.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
 
-/** Workloads by network and canonical address; the preferred one of each address first. An outside proxy's address may stand for thousands. */
+/** Workloads by network and canonical address. */
 export class AddressIndex {
-  readonly #networks = new Map<string, Map<string, MeshWorkload[]>>();
+  readonly #networks = new Map<string, Map<string, Holder>>();
 
   add(workload: MeshWorkload): void {
     if (workload.hostNetwork) return;
     let addresses = this.#networks.get(workload.network);
-    if (addresses === undefined) this.#networks.set(workload.network, (addresses = new Map<string, MeshWorkload[]>()));
-    for (const address of new Set(workload.addresses)) {
-      const sharing = addresses.get(address);
-      if (sharing === undefined) addresses.set(address, [workload]);
-      else sharing.splice(placeOf(workload, sharing, isPreferred), 0, workload);
+    if (addresses === undefined) this.#networks.set(workload.network, (addresses = new Map<string, Holder>()));
+    for (const address of eachOf(workload)) {
+      const holder = addresses.get(address);
+      if (holder === undefined) addresses.set(address, workload);
+      else if (Array.isArray(holder)) holder.splice(placeOf(workload, holder, isPreferred), 0, workload);
+      else addresses.set(address, isPreferred(holder, workload) ? [holder, workload] : [workload, holder]);
     }
   }
 
   remove(workload: MeshWorkload): void {
     const addresses = this.#networks.get(workload.network);
     if (workload.hostNetwork || addresses === undefined) return;
-    for (const address of workload.addresses) {
-      const sharing = addresses.get(address);
-      if (sharing === undefined) continue;
-      const at = placeOf(workload, sharing, isPreferred);
-      if (sharing[at]?.uid === workload.uid) sharing.splice(at, 1);
-      if (sharing.length === 0) addresses.delete(address);
+    for (const address of eachOf(workload)) {
+      const holder = addresses.get(address);
+      if (holder === undefined) continue;
+      if (Array.isArray(holder)) {
+        const at = placeOf(workload, holder, isPreferred);
+        if (holder[at]?.uid === workload.uid) holder.splice(at, 1);
+        if (holder.length === 0) addresses.delete(address);
+      } else if (holder.uid === workload.uid) {
+        addresses.delete(address);
+      }
     }
     if (addresses.size === 0) this.#networks.delete(workload.network);
   }
 
   find(network: string, address: string): MeshWorkload | undefined {
-    return this.#networks.get(network)?.get(address)?.[0];
+    const holder = this.#networks.get(network)?.get(address);
+    return Array.isArray(holder) ? holder[0] : holder;
   }
+}
+
+/** One workload, as nearly always; or several, the preferred first: an outside proxy's address may stand for thousands. */
+type Holder = MeshWorkload | MeshWorkload[];
+
+/** Each address once, however often it was sent. */
+function eachOf({ addresses }: MeshWorkload): Iterable<string> {
+  return addresses.length < 2 ? addresses : new Set(addresses);
 }
 
 /** Captured pods first, then pods, then what else takes HBONE; among equals the smaller uid, so that the order of arrival decides nothing. */

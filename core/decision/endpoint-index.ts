@@ -35,9 +35,41 @@ export class EndpointView {
   }
 }
 
-interface Endpoints {
-  readonly all: EndpointView;
-  readonly healthy: EndpointView;
+/** The endpoints of one service. Each is held once, but where unhealthy ones count too, which few services ask for. */
+class Endpoints {
+  readonly healthy = new EndpointView();
+  readonly #others = new Map<string, MeshWorkload>();
+  /** From when it is first asked for. */
+  #all: EndpointView | undefined;
+
+  get size(): number {
+    return this.healthy.workloads.size + this.#others.size;
+  }
+
+  get all(): EndpointView {
+    if (this.#all === undefined) {
+      this.#all = new EndpointView();
+      for (const workload of this.each()) this.#all.put(workload);
+    }
+    return this.#all;
+  }
+
+  *each(): Generator<MeshWorkload> {
+    yield* this.healthy.workloads.values();
+    yield* this.#others.values();
+  }
+
+  put(workload: MeshWorkload): void {
+    if (workload.healthy) this.healthy.put(workload);
+    else this.#others.set(workload.uid, workload);
+    this.#all?.put(workload);
+  }
+
+  remove(uid: string): void {
+    this.healthy.remove(uid);
+    this.#others.delete(uid);
+    this.#all?.remove(uid);
+  }
 }
 
 /** Endpoints by service key and workload uid, with the healthy ones kept apart so that no connection has to filter. */
@@ -47,26 +79,27 @@ export class EndpointIndex {
   add(workload: MeshWorkload): void {
     for (const key of workload.services.keys()) {
       let endpoints = this.#services.get(key);
-      if (endpoints === undefined) {
-        this.#services.set(key, (endpoints = { all: new EndpointView(), healthy: new EndpointView() }));
-      }
-      endpoints.all.put(workload);
-      if (workload.healthy) endpoints.healthy.put(workload);
+      if (endpoints === undefined) this.#services.set(key, (endpoints = new Endpoints()));
+      endpoints.put(workload);
     }
   }
 
   remove(workload: MeshWorkload): void {
     for (const key of workload.services.keys()) {
       const endpoints = this.#services.get(key);
-      endpoints?.all.remove(workload.uid);
-      endpoints?.healthy.remove(workload.uid);
-      if (endpoints?.all.workloads.size === 0) this.#services.delete(key);
+      endpoints?.remove(workload.uid);
+      if (endpoints?.size === 0) this.#services.delete(key);
     }
   }
 
   /** How many workloads name this service, whatever their health. */
   count(serviceKey: string): number {
-    return this.#services.get(serviceKey)?.all.workloads.size ?? 0;
+    return this.#services.get(serviceKey)?.size ?? 0;
+  }
+
+  /** Them. */
+  behind(serviceKey: string): Iterable<MeshWorkload> {
+    return this.#services.get(serviceKey)?.each() ?? [];
   }
 
   /** Those a new connection may go to as far as health is concerned. */

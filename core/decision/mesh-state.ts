@@ -10,6 +10,7 @@ import type { MeshWorkload } from "../protocol/wds/workload.ts";
 import { AddressIndex } from "./address-index.ts";
 import { EndpointIndex, type EndpointView } from "./endpoint-index.ts";
 import { demandsOtherwise, isJudgedDifferently } from "./judged-differently.ts";
+import { NameIndex } from "./name-index.ts";
 import { PolicyIndex, type ListedPolicies, type PolicyReach } from "./policy-index.ts";
 import type { PolicySet } from "./policy-set.ts";
 import { ServiceIndex, type ServiceMatch } from "./service-index.ts";
@@ -41,8 +42,7 @@ export interface MeshChange {
 
 export class MeshState {
   readonly #workloads = new Map<string, MeshWorkload>();
-  /** `namespace/name` → uid → workload. */
-  readonly #byName = new Map<string, Map<string, MeshWorkload>>();
+  readonly #names = new NameIndex<MeshWorkload>((workload) => workload.uid);
   /** Workloads that have a hostname of their own. */
   readonly #byHostname = new Map<string, Map<string, MeshWorkload>>();
   readonly #addresses = new AddressIndex();
@@ -106,7 +106,7 @@ export class MeshState {
   /** The workload that a pod of this name is; of several (one name in two clusters) the smallest uid. */
   workloadOf(namespace: string, name: string, serviceAccount?: string): MeshWorkload | undefined {
     let found: MeshWorkload | undefined;
-    for (const workload of this.#byName.get(`${namespace}/${name}`)?.values() ?? []) {
+    for (const workload of this.#names.of(namespace, name)) {
       if (serviceAccount !== undefined && workload.serviceAccount !== serviceAccount) continue;
       if (found === undefined || workload.uid < found.uid) found = workload;
     }
@@ -151,7 +151,7 @@ export class MeshState {
 
   /** Workloads behind a service, whatever their health. */
   workloadsBehind(serviceKey: string): Iterable<MeshWorkload> {
-    return this.#endpoints.of(serviceKey, true).workloads.values();
+    return this.#endpoints.behind(serviceKey);
   }
 
   /** How many workloads are behind a service, whatever their health. */
@@ -200,7 +200,7 @@ export class MeshState {
 
   #addWorkload(workload: MeshWorkload): void {
     this.#workloads.set(workload.uid, workload);
-    put(this.#byName, `${workload.namespace}/${workload.name}`, workload);
+    this.#names.add(workload.namespace, workload.name, workload);
     if (workload.hostname !== "") put(this.#byHostname, workload.hostname, workload);
     this.#addresses.add(workload);
     this.#endpoints.add(workload);
@@ -211,8 +211,8 @@ export class MeshState {
     const workload = this.#workloads.get(uid);
     if (workload === undefined) return undefined;
     this.#workloads.delete(uid);
-    drop(this.#byName, `${workload.namespace}/${workload.name}`, uid);
-    drop(this.#byHostname, workload.hostname, uid);
+    this.#names.remove(workload.namespace, workload.name, uid);
+    if (workload.hostname !== "") drop(this.#byHostname, workload.hostname, uid);
     this.#addresses.remove(workload);
     this.#endpoints.remove(workload);
     this.#policies.removeWorkload(workload);

@@ -88,8 +88,10 @@ export class ChurnWorld {
     this.#manager = new CertificateManager({ provider: this.#authority(), clock, random, log });
     this.#certificates = new WorkloadCertificates({
       manager: this.#manager,
-      state: this.#state,
-      node: "node1",
+      mesh: {
+        local: () => [...this.#state.workloads()].filter(({ node }) => node === "node1"),
+        workloadOf: (...pod) => this.#state.workloadOf(...pod),
+      },
       broadcast,
       log,
     });

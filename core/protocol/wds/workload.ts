@@ -16,10 +16,10 @@ export interface MeshWorkload {
   readonly tunnel: "tcp" | "hbone";
   readonly trustDomain: string;
   readonly serviceAccount: string;
-  readonly waypoint?: GatewayRef;
+  readonly waypoint?: GatewayRef | undefined;
   /** Present where the waypoint is that of its service account: it then also takes what is addressed to services without one. */
   readonly waypointScope?: "service-account";
-  readonly networkGateway?: GatewayRef;
+  readonly networkGateway?: GatewayRef | undefined;
   readonly node: string;
   readonly canonicalName: string;
   readonly canonicalRevision: string;
@@ -63,13 +63,13 @@ export function parseWorkload(message: Workload): MeshWorkload | WdsError {
   if (namespace instanceof WdsError) return namespace;
   const addresses = allOf(message.addresses, (bytes) => addressOf("addresses", bytes));
   if (addresses instanceof WdsError) return addresses;
-  const tunnel = enumOf("tunnel_protocol", message.tunnelProtocol, tunnels);
+  const tunnel = enumOf("tunnel_protocol", message.tunnelProtocol, workloadWords.tunnels);
   if (tunnel instanceof WdsError) return tunnel;
-  const workloadType = enumOf("workload_type", message.workloadType, workloadKinds);
+  const workloadType = enumOf("workload_type", message.workloadType, workloadWords.kinds);
   if (workloadType instanceof WdsError) return workloadType;
-  const status = enumOf("status", message.status, statuses);
+  const status = enumOf("status", message.status, workloadWords.statuses);
   if (status instanceof WdsError) return status;
-  const networkMode = enumOf("network_mode", message.networkMode, networkModes);
+  const networkMode = enumOf("network_mode", message.networkMode, workloadWords.networkModes);
   if (networkMode instanceof WdsError) return networkMode;
   const waypoint = gatewayOf("waypoint", message.waypoint);
   if (waypoint instanceof WdsError) return waypoint;
@@ -117,7 +117,8 @@ function isAccountMark({ name }: Extension): boolean {
   return name === serviceAccountWaypoint;
 }
 
-function servicesOf(
+/** The services of a workload as a message has them: by key, each with its ports. */
+export function servicesOf(
   services: Readonly<Record<string, PortList>>,
 ): ReadonlyMap<string, readonly PortMapping[]> | WdsError {
   const parsed = new Map<string, readonly PortMapping[]>();
@@ -142,9 +143,11 @@ function applicationTunnelOf(
   return port === 0 ? { protocol } : { protocol, port };
 }
 
-// Indexed by enum number. LEGACY_ISTIO_MTLS (2) has no word on purpose: it is refused.
-const tunnels = ["tcp", "hbone"] as const;
-const workloadKinds = ["deployment", "cronjob", "pod", "job"] as const;
-const statuses = ["healthy", "unhealthy"] as const;
-const networkModes = ["standard", "host"] as const;
+/** Indexed by enum number. LEGACY_ISTIO_MTLS (2) has no word on purpose: it is refused. */
+export const workloadWords = {
+  tunnels: ["tcp", "hbone"],
+  kinds: ["deployment", "cronjob", "pod", "job"],
+  statuses: ["healthy", "unhealthy"],
+  networkModes: ["standard", "host"],
+} as const;
 const applicationProtocols = ["none", "proxy"] as const;

@@ -3,6 +3,7 @@
  * Remembers name and version of what is in force, so that a new stream begins with the difference; never forgets on a disconnect.
  */
 import type { DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node } from "../generated/discovery.ts";
+import { updateOf } from "./response-reader.ts";
 
 /** A response, to be applied resource by resource and then acknowledged. */
 export interface DeltaUpdate {
@@ -63,15 +64,9 @@ export class DeltaClient {
   }
 
   /** The update in a response. A type that was not asked for is handed on too: acknowledge it and do nothing else. */
-  decode(response: DeltaDiscoveryResponse): DeltaUpdate {
-    const { typeUrl, nonce } = response;
-    const resources = response.resources.map(({ name, version, resource }) => ({
-      name,
-      version,
-      bytes: resource?.value ?? new Uint8Array(0),
-    }));
-    const update = { typeUrl, nonce, resources, removed: response.removedResources };
-    this.#pending.set(nonce, update);
+  decode(response: DeltaDiscoveryResponse | DeltaUpdate): DeltaUpdate {
+    const update = "removed" in response ? response : updateOf(response);
+    this.#pending.set(update.nonce, update);
     return update;
   }
 

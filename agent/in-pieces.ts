@@ -1,0 +1,22 @@
+/** A large update handed on a piece per turn of the loop, so that nobody waits for all of it. */
+import { setImmediate as nextTurn } from "node:timers/promises";
+
+/**
+ * Carries `pieces` through to the end and hands each on at once.
+ * @returns what they came to, once all have arrived.
+ */
+export async function handInPieces<Piece, Result>(
+  pieces: Iterator<Piece, Result>,
+  hand: (piece: Piece) => Promise<void>,
+): Promise<Result> {
+  const underWay: Promise<void>[] = [];
+  for (;;) {
+    const next = pieces.next();
+    if (next.done === true) {
+      await Promise.all(underWay);
+      return next.value;
+    }
+    underWay.push(hand(next.value));
+    await nextTurn();
+  }
+}
