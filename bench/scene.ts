@@ -1,6 +1,4 @@
 /** Where sides are compared: one lab of two nodes, and for each side two pods in a namespace of its own, the client's on one node and the server's on the other. */
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Env } from "../lab/programs.ts";
 import type { TimedEvent } from "../lab/events.ts";
@@ -8,6 +6,7 @@ import { startLab, type LabHandle } from "../lab/start.ts";
 import { manifestFolder, type Manifest } from "../test/support/manifests.ts";
 import { LabPod } from "./lab-pod.ts";
 import { everyServerPort } from "./ports.ts";
+import { scratchFolder } from "./scratch.ts";
 import type { AbsentSide, RunningSide, SideName } from "./side.ts";
 import { startDirect } from "./sides/direct.ts";
 import { startEnvoy } from "./sides/envoy.ts";
@@ -56,9 +55,8 @@ export async function openScene(options: SceneOptions = {}): Promise<Scene> {
     agentEnvironment = {},
     controlEnvironment = {},
   } = options;
-  const folder = mkdtempSync(join(tmpdir(), "bench-"));
-  // haproxy is not root.
-  chmodSync(folder, 0o755);
+  const scratch = scratchFolder("bench-");
+  const folder = scratch.path;
   const written = manifestFolder([...sceneManifests(names), ...(options.manifests ?? [])]);
   let lab: LabHandle;
   try {
@@ -71,7 +69,7 @@ export async function openScene(options: SceneOptions = {}): Promise<Scene> {
       ...(options.onEvent === undefined ? {} : { onEvent: options.onEvent }),
     });
   } catch (error) {
-    rmSync(folder, { recursive: true, force: true });
+    scratch.remove();
     throw error;
   } finally {
     written.remove();
@@ -114,7 +112,7 @@ export async function openScene(options: SceneOptions = {}): Promise<Scene> {
     async close() {
       for (const side of running.values()) if (!("absent" in side)) await side.stop();
       await lab.close();
-      rmSync(folder, { recursive: true, force: true });
+      scratch.remove();
     },
   };
 }

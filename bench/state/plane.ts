@@ -3,7 +3,7 @@
  * real one: everything passes through it, and what is pushed comes beside it. Without, there is a mesh with nothing in it.
  * Usage: plane.ts --listen ADDRESS:PORT --certificate FILE --key FILE --socket PATH [--upstream HOST:PORT --upstream-root FILE]
  *
- * On the unix socket: one {@link PlaneOrder} a line, one {@link PlaneAnswer} back for each, in order.
+ * On the unix socket: one {@link PlaneOrder} a line, and the next one when its {@link PlaneAnswer} has come.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";

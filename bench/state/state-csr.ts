@@ -1,7 +1,7 @@
 /** Certificates that the control plane signs on one core: all of it, on a core of its own, asked by a node's agent for a pod of its node. */
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { IstioCertificateRequest, IstioCertificateResponse } from "../../core/protocol/generated/ca.ts";
@@ -11,6 +11,7 @@ import { checkoutRoot, childEnvironment } from "../../lab/programs.ts";
 import { idlePod, manifestText, namespace } from "../../test/support/manifests.ts";
 import { cpuSeconds } from "../measure/processes.ts";
 import type { LoneScenario, NotMeasured, Values } from "../scenarios/scenario.ts";
+import { scratchFolder } from "../scratch.ts";
 
 /** @param seconds of asking. */
 export function stateCsr(seconds = 4): LoneScenario {
@@ -19,8 +20,8 @@ export function stateCsr(seconds = 4): LoneScenario {
 
 async function measure(seconds: number): Promise<Values | NotMeasured> {
   if (availableParallelism() < 2) return { notMeasured: "who asks needs a core beside that of control" };
-  const folder = mkdtempSync(join(tmpdir(), "bench-csr-"));
-  const path = (name: string): string => join(folder, name);
+  const scratch = scratchFolder("bench-csr-");
+  const path = (name: string): string => join(scratch.path, name);
   for (const name of ["manifests", "status", "data"]) mkdirSync(path(name), { mode: 0o700 });
   writeFileSync(path("manifests/mesh.yaml"), manifestText(mesh));
   const flags = [
@@ -59,7 +60,7 @@ async function measure(seconds: number): Promise<Values | NotMeasured> {
   } finally {
     if (control.exitCode === null) control.kill("SIGKILL");
     await exit;
-    rmSync(folder, { recursive: true, force: true });
+    scratch.remove();
   }
 }
 

@@ -1,13 +1,11 @@
 /** A lab whose agents hear their control plane through plane.ts: so that they can be told more than there is, at the moment that is to be measured. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { namespace, pod, service } from "../../test/support/manifests.ts";
 import { PodServers } from "../load/pod-programs.ts";
 import { findTools, type Tool, type ToolName } from "../load/tools.ts";
 import { costOf } from "../measure/proxy-cost.ts";
 import type { Place } from "../scenarios/scenario.ts";
 import { openScene, type Scene } from "../scene.ts";
+import { scratchFolder, type Scratch } from "../scratch.ts";
 import { PlaneClient } from "./plane-client.ts";
 import { planeFiles, planeProgram } from "./plane-files.ts";
 
@@ -16,14 +14,14 @@ export class StateLab {
   readonly plane: PlaneClient;
   readonly #scene: Scene;
   readonly #servers: PodServers;
-  readonly #folder: string;
+  readonly #scratch: Scratch;
 
-  private constructor(place: Place, plane: PlaneClient, scene: Scene, servers: PodServers, folder: string) {
+  private constructor(place: Place, plane: PlaneClient, scene: Scene, servers: PodServers, scratch: Scratch) {
     this.place = place;
     this.plane = plane;
     this.#scene = scene;
     this.#servers = servers;
-    this.#folder = folder;
+    this.#scratch = scratch;
   }
 
   /** @param seconds of each load. @returns why there is none, in one sentence. @throws Refused where this machine makes no lab. */
@@ -33,7 +31,8 @@ export class StateLab {
       if (!("argv" in tool)) return `${name} ${tool.missing}`;
       tools.set(name, tool);
     }
-    const folder = mkdtempSync(join(tmpdir(), "bench-state-"));
+    const scratch = scratchFolder("bench-state-");
+    const folder = scratch.path;
     const host = "plane.bench-state.svc";
     const files = planeFiles(folder, [host], Date.now());
     const listen = ["--listen", `0.0.0.0:${port}`];
@@ -57,10 +56,10 @@ export class StateLab {
       const servers = new PodServers();
       const shared = { seconds, rounds: 1, tools, servers, folder: scene.folder };
       const place: Place = { ...shared, side, costOf: (load) => costOf(side, load) };
-      return new StateLab(place, plane, scene, servers, folder);
+      return new StateLab(place, plane, scene, servers, scratch);
     } catch (error) {
       await scene?.close();
-      rmSync(folder, { recursive: true, force: true });
+      scratch.remove();
       throw error;
     }
   }
@@ -69,7 +68,7 @@ export class StateLab {
     this.plane.close();
     await this.#servers.close();
     await this.#scene.close();
-    rmSync(this.#folder, { recursive: true, force: true });
+    this.#scratch.remove();
   }
 }
 

@@ -3,8 +3,7 @@
  * it, and how much more memory the process then has. The agent is whole, in a network namespace of its own, with no pods.
  */
 import { spawn, type ChildProcess } from "node:child_process";
-import { closeSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../core/base/errors.ts";
 import { createNetworkNamespace, inNamespace } from "../../core/linux/namespace.ts";
@@ -12,6 +11,7 @@ import { setUp } from "../../core/linux/netlink/links.ts";
 import { checkoutRoot, childEnvironment } from "../../lab/programs.ts";
 import { residentBytes } from "../measure/processes.ts";
 import type { LoneScenario, NotMeasured, Values } from "../scenarios/scenario.ts";
+import { scratchFolder } from "../scratch.ts";
 import { PlaneClient } from "./plane-client.ts";
 import { planeFiles, planeProgram, type PlaneFiles } from "./plane-files.ts";
 import { meshPush } from "./pushes.ts";
@@ -27,7 +27,8 @@ async function measure(workers: number): Promise<Values | NotMeasured> {
   } catch (error) {
     return { notMeasured: `an agent with a network of its own needs root (${messageOf(error)})` };
   }
-  const folder = mkdtempSync(join(tmpdir(), "bench-state-"));
+  const scratch = scratchFolder("bench-state-");
+  const folder = scratch.path;
   const children: ChildProcess[] = [];
   const start = (argv: readonly string[], env: Readonly<Record<string, string>>): ChildProcess => {
     const child = inNamespace(netns, () =>
@@ -60,7 +61,7 @@ async function measure(workers: number): Promise<Values | NotMeasured> {
   } finally {
     await Promise.all(children.map(ended));
     closeSync(netns);
-    rmSync(folder, { recursive: true, force: true });
+    scratch.remove();
   }
 }
 
