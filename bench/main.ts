@@ -2,7 +2,8 @@
  * `npm run bench -- [flags]`: our agents beside their peers. Exit code 0: measured (and, with `--targets`, met); 1: something failed, or
  * targets are missed; 2: there is no lab to be had here, or a flag is wrong; 3: void, connection tracking stood in the way.
  */
-import { writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, writeFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { messageOf } from "../core/base/errors.ts";
 import { Refused } from "../lab/refusals.ts";
 import { findTools, type Tool, type ToolName } from "./load/tools.ts";
@@ -38,6 +39,8 @@ async function main(): Promise<number> {
 
 async function bench(options: BenchOptions): Promise<number> {
   const { rounds, seconds, workers, sides } = options;
+  for (const path of [options.json, options.page]) if (path !== undefined) refuseUnwritable(path);
+  const began = performance.now();
   const startedAt = new Date().toISOString().slice(0, 16);
   const about = { machine: thisMachine(), startedAt, rounds, seconds, workers, sides };
   say(heading(about));
@@ -64,7 +67,7 @@ async function bench(options: BenchOptions): Promise<number> {
     notes: [...skipped.map((sentence) => `skipped: ${sentence}`), ...run.notes.map(noteLine)],
     verdicts: options.targets ? judge(readTargets(), rows) : [],
   };
-  say(`\n${table(rows)}`);
+  say(`\n${table(rows)}\ntook ${((performance.now() - began) / 60_000).toFixed(1)} minutes`);
   for (const note of report.notes) say(note);
   if (voided.length > 0) {
     say(`\nThis run is void: connection tracking stood in the way ${voided.length} times. Nothing was written.`);
@@ -72,7 +75,7 @@ async function bench(options: BenchOptions): Promise<number> {
   }
   write(options, report);
   for (const verdict of report.verdicts) say(verdictLine(verdict));
-  if (options.targets && !areMet(report.verdicts)) return 1;
+  if (options.targets) return areMet(report.verdicts) ? 0 : 1;
   return run.notes.some(({ kind }) => kind === "failed") ? 1 : 0;
 }
 
@@ -101,20 +104,20 @@ async function inTurn(run: Run, scenarios: readonly Scenario[], places: readonly
   for (const scenario of scenarios) await run.measure(scenario, places);
 }
 
-function write({ json, page }: BenchOptions, report: Report): void {
-  const files = [
-    [json, () => `${JSON.stringify(report.rows, null, 2)}\n`],
-    [page, () => renderPage(report)],
-  ] as const;
-  for (const [path, render] of files) {
-    if (path === undefined) continue;
-    try {
-      writeFileSync(path, render());
-    } catch (error) {
-      throw new Refused(`${path} could not be written: ${messageOf(error)}.`);
-    }
-    say(`wrote ${path}`);
+/** Now rather than after half an hour. */
+function refuseUnwritable(path: string): void {
+  try {
+    accessSync(dirname(resolve(path)), constants.W_OK);
+    if (existsSync(path)) accessSync(path, constants.W_OK);
+  } catch (error) {
+    throw new Refused(`${path} can't be written: ${messageOf(error)}.`);
   }
+}
+
+function write({ json, page }: BenchOptions, report: Report): void {
+  if (json !== undefined) writeFileSync(json, `${JSON.stringify(report.rows, null, 2)}\n`);
+  if (page !== undefined) writeFileSync(page, renderPage(report));
+  for (const path of [json, page]) if (path !== undefined) say(`wrote ${path}`);
 }
 
 function sayStep(step: Step): void {

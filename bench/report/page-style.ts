@@ -4,7 +4,7 @@ export const pageStyle = `
 :root {
   color-scheme: light dark;
   --paper: #fbfbfa; --card: #ffffff; --ink: #1c1f23; --soft: #5b636d; --line: #dfe2e6;
-  --direct: #9aa3ad; --ours: #2563eb; --haproxy: #d97706; --envoy: #a21caf; --external: #0f766e;
+  --direct: #7d8894; --ours: #2563eb; --haproxy: #d97706; --envoy: #a21caf; --external: #0f766e;
   --met: #15803d; --missed: #b91c1c;
 }
 @media (prefers-color-scheme: dark) {

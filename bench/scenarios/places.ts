@@ -25,8 +25,8 @@ export async function serveFile(place: Place): Promise<string> {
 /** A command line for one of the clients in load/. */
 export function clientCommand(name: string, place: Place, ...rest: readonly (string | number)[]): string[] {
   const program = fileURLToPath(new URL(`../load/${name}.ts`, import.meta.url));
-  // Young garbage is collected once in many seconds: a collection would be a latency of this process.
-  const node = [process.execPath, "--max-semi-space-size=64", program];
+  // Room for what a load leaves behind: a collection of garbage would be a latency of this process.
+  const node = [process.execPath, "--min-semi-space-size=64", "--max-semi-space-size=64", program];
   return [...node, place.side.address, String(serverPorts.http), filePath, ...rest.map(String)];
 }
 
