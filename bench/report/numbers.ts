@@ -14,7 +14,7 @@ export function numeral(value: number): string {
   return (Math.abs(value) < 0.005 ? 0 : value).toFixed(digits);
 }
 
-/** `0.87 ×` */
+/** `0.87 ×`; small ones are told more exactly: targets are. */
 export function ratio(value: number): string {
-  return `${value.toFixed(value >= 10 ? 1 : 2)} ×`;
+  return `${value.toFixed(value >= 10 ? 1 : value < 0.2 ? 3 : 2)} ×`;
 }
