@@ -16,6 +16,8 @@ export interface LabConfig {
   readonly certTtlSeconds?: number;
   readonly components: Readonly<Record<Component, boolean>>;
   readonly environment: Readonly<Record<Component, Env>>;
+  /** Folder of compiled programs; those beside the lab where absent. */
+  readonly programs?: string;
   /** How long an ambient pod waits for its enrolment, in milliseconds; only with a CNI daemon. */
   readonly enrolmentWaitMs: number;
 }

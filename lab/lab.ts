@@ -151,8 +151,8 @@ export class Lab {
 
   #controlProcess(): SupervisedProcess {
     const { clock, reaper } = this.#around;
-    const { families, certTtlSeconds, environment } = this.config;
-    const program = controlProgram(families, certTtlSeconds, environment.control);
+    const { families, certTtlSeconds, environment, programs } = this.config;
+    const program = controlProgram(families, certTtlSeconds, environment.control, programs);
     const logFile = paths.log(program.name);
     const env = childEnvironment(program.env);
     return new SupervisedProcess(
@@ -167,10 +167,10 @@ export class Lab {
   }
 
   #startNode(plan: NodePlan): Promise<NodeProcess> {
-    const { components, environment, workers, certTtlSeconds, enrolmentWaitMs } = this.config;
+    const { components, environment, workers, certTtlSeconds, enrolmentWaitMs, programs } = this.config;
     const daemons = [
-      ...(components.cni ? [cniProgram(plan, environment.cni)] : []),
-      ...(components.agent ? [agentProgram(plan, workers, certTtlSeconds, environment.agent)] : []),
+      ...(components.cni ? [cniProgram(plan, environment.cni, programs)] : []),
+      ...(components.agent ? [agentProgram(plan, workers, certTtlSeconds, environment.agent, programs)] : []),
     ];
     return NodeProcess.start(
       { plan, daemons, enrolmentWaitMs: components.cni ? enrolmentWaitMs : 0 },

@@ -25,7 +25,13 @@ export function childEnvironment(own: Readonly<Record<string, string>>): Record<
   return { ...Object.fromEntries(inherited), PATH: searchPath(), HOME: "/", ...own };
 }
 
-export function controlProgram(families: Families, certTtlSeconds: number | undefined, env: Env): ProgramSpec {
+/** @param folder of programs that somebody has compiled. */
+export function controlProgram(
+  families: Families,
+  certTtlSeconds: number | undefined,
+  env: Env,
+  folder?: string,
+): ProgramSpec {
   const listen = families === "4" ? "0.0.0.0" : "[::]";
   const advertised = [controlName, ...routerAddresses(families)].join(",");
   const flags = {
@@ -38,10 +44,10 @@ export function controlProgram(families: Families, certTtlSeconds: number | unde
     advertise: advertised,
     ...(certTtlSeconds === undefined ? {} : { "cert-ttl": String(certTtlSeconds) }),
   };
-  return { name: "control", argv: ambientd("control", flags), env };
+  return { name: "control", argv: ambientd("control", flags, folder), env };
 }
 
-export function cniProgram(plan: NodePlan, env: Env): ProgramSpec {
+export function cniProgram(plan: NodePlan, env: Env, folder?: string): ProgramSpec {
   const flags = {
     node: plan.name,
     manifests: "/run/cluster/manifests",
@@ -50,7 +56,7 @@ export function cniProgram(plan: NodePlan, env: Env): ProgramSpec {
     zds: "/run/ztunnel/ztunnel.sock",
     "netns-dir": "/run/netns",
   };
-  return { name: `${plan.name}.cni`, argv: ambientd("cni daemon", flags), env };
+  return { name: `${plan.name}.cni`, argv: ambientd("cni daemon", flags, folder), env };
 }
 
 export function agentProgram(
@@ -58,12 +64,13 @@ export function agentProgram(
   workers: number,
   certTtlSeconds: number | undefined,
   env: Env,
+  folder?: string,
 ): ProgramSpec {
   const control = `https://${controlName}:${controlPort}`;
   const root = "/run/secrets/istio/root-cert.pem";
   return {
     name: `${plan.name}.agent`,
-    argv: ambientd("agent", {}),
+    argv: ambientd("agent", {}, folder),
     env: {
       XDS_ADDRESS: control,
       CA_ADDRESS: control,
@@ -88,10 +95,11 @@ export function agentProgram(
 
 export type Env = Readonly<Record<string, string>>;
 
-function ambientd(room: string, flags: Readonly<Record<string, string>>): string[] {
+function ambientd(room: string, flags: Readonly<Record<string, string>>, folder?: string): string[] {
+  const own = join(checkoutRoot, `bin/ambientd${extname(import.meta.url)}`);
   return [
     process.execPath,
-    join(checkoutRoot, `bin/ambientd${extname(import.meta.url)}`),
+    folder === undefined ? own : join(folder, "bin/ambientd.js"),
     ...room.split(" "),
     ...Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]),
   ];

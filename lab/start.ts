@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import type { Families } from "./addresses.ts";
 import { execInPod, type ExecOptions } from "./attach.ts";
 import { startChain } from "./chain.ts";
+import { compiledPrograms } from "./compiled.ts";
 import { LabClient } from "./client.ts";
 import { components as allComponents, type Component, type LabConfig } from "./config.ts";
 import type { TimedEvent } from "./events.ts";
@@ -28,6 +29,8 @@ export interface LabOptions {
   readonly components?: readonly Component[];
   /** Environment variables by component. */
   readonly environment?: Partial<Record<Component, Env>>;
+  /** Default: those beside the lab, so the sources in a checkout. `compiled`: as they are shipped, for whoever measures them. */
+  readonly programs?: "own" | "compiled";
   /** How long an ambient pod's first process waits for the pod's enrolment. Default 10,000. */
   readonly enrolmentWaitMs?: number;
   /** How long all pods may take to be ready, in milliseconds; 0 does not wait for them. Default 60,000. */
@@ -57,7 +60,8 @@ export interface LabHandle {
  * @throws Refused: one sentence for a person, when this machine, or what was asked for, doesn't make a lab.
  */
 export async function startLab(options: LabOptions): Promise<LabHandle> {
-  const config = configOf(options);
+  const compiled = options.programs === "compiled" ? { programs: await compiledPrograms() } : {};
+  const config = { ...configOf(options), ...compiled };
   const built = Promise.withResolvers<void>();
   const ready = Promise.withResolvers<void>();
   const refuse = (sentence: string): void => {
