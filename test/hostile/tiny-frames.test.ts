@@ -1,5 +1,6 @@
 /** DATA that costs us more than its sender: by the frame, or before anybody has said that it is wanted. */
 import assert from "node:assert/strict";
+import { until } from "../support/until.ts";
 import { ServerScene, silent, unread } from "./engine-scene.ts";
 import { connect, data } from "./frames.ts";
 import { onEngines, ownOnly } from "./on-engines.ts";
@@ -47,9 +48,12 @@ onEngines(
     const piece = Buffer.alloc(16 << 10);
     await attacker.flood(256, () => data(1, piece));
     await scene.bystander.echo(1, "meanwhile");
-    const held = (await scene.victim.call("memory")).buffers - before;
-    t.diagnostic(`held: ${held} octets`);
-    assert.ok(held <= mostHeld, `${held} octets are held`);
+    // What is not held goes, but on a busy machine not always with the first collection.
+    const held = await until("all but 64 KiB is collected", 10_000, async () => {
+      const { buffers } = await scene.victim.call("memory");
+      return buffers - before <= mostHeld && { octets: buffers - before };
+    });
+    t.diagnostic(`held: ${held.octets} octets`);
     attacker.destroy();
     await scene.unharmed(t);
   },
