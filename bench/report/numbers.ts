@@ -18,3 +18,8 @@ export function numeral(value: number): string {
 export function ratio(value: number): string {
   return `${value.toFixed(value >= 10 ? 1 : value < 0.2 ? 3 : 2)} ×`;
 }
+
+/** @param iso ISO 8601, to the minute, of UTC. */
+export function atMinute(iso: string): string {
+  return `${iso.replace("T", " ")} UTC`;
+}

@@ -5,7 +5,7 @@ import { verdictWord, type PartVerdict, type Verdict } from "../targets.ts";
 import { barChart, sideClass } from "./bar-chart.ts";
 import { machineLine } from "./machine.ts";
 import { element, textOf, type Markup } from "./markup.ts";
-import { numeral, quantity, ratio } from "./numbers.ts";
+import { atMinute, numeral, quantity, ratio } from "./numbers.ts";
 import { pageStyle } from "./page-style.ts";
 import { sideTitles, type Report } from "./report.ts";
 import type { Row } from "./rows.ts";
@@ -51,7 +51,7 @@ function header({ machine, startedAt, rounds, seconds, workers, sides, rows }: R
     {},
     element("h1", {}, title),
     element("p", { class: "soft" }, machineLine(machine)),
-    element("p", { class: "soft" }, element("time", { datetime: startedAt }, startedAt.replace("T", " "))),
+    element("p", { class: "soft" }, element("time", { datetime: `${startedAt}Z` }, atMinute(startedAt))),
     element("p", {}, how),
     element("ul", { class: "legend" }, ...shown.map(legend)),
   );
@@ -168,7 +168,7 @@ function noteList(notes: readonly string[]): Markup {
   return element(
     "section",
     {},
-    element("h2", {}, "Not measured"),
+    element("h2", {}, "Notes"),
     element("ul", {}, ...notes.map((note) => element("li", {}, note))),
   );
 }

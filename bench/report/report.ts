@@ -6,7 +6,7 @@ import type { Row } from "./rows.ts";
 
 export interface Report {
   readonly machine: Machine;
-  /** ISO 8601, to the minute. */
+  /** ISO 8601 to the minute, UTC. */
   readonly startedAt: string;
   readonly rounds: number;
   /** Of each load. */
@@ -22,7 +22,7 @@ export interface Report {
 
 /** What each side is, in a few words. */
 export const sideTitles: Readonly<Record<SideName, string>> = {
-  direct: "direct, no mesh",
+  direct: "no mesh",
   ours: "our agents",
   haproxy: "haproxy mTLS pair",
   envoy: "Envoy HBONE pair",

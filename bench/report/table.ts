@@ -1,7 +1,7 @@
 /** One run as text: a line for each figure and side. */
 import { figure, figures } from "../figures.ts";
 import { machineLine } from "./machine.ts";
-import { numeral, ratio } from "./numbers.ts";
+import { atMinute, numeral, ratio } from "./numbers.ts";
 import { sideTitles, type Report } from "./report.ts";
 import type { Row } from "./rows.ts";
 
@@ -14,7 +14,7 @@ export function heading({
   sides,
 }: Omit<Report, "rows" | "notes" | "verdicts">): string {
   const titles = sides.map((side) => `${side} (${sideTitles[side]})`).join(", ");
-  const how = `${rounds} ${rounds === 1 ? "round" : "rounds"} of ${seconds} s, ${workers} workers, ${startedAt}`;
+  const how = `${rounds} ${rounds === 1 ? "round" : "rounds"} of ${seconds} s, ${workers} workers, ${atMinute(startedAt)}`;
   return `${machineLine(machine)}\n${how}\n${titles}\n`;
 }
 
