@@ -1,5 +1,4 @@
 /** DATA that costs us more than its sender: by the frame, or before anybody has said that it is wanted. */
-import assert from "node:assert/strict";
 import { until } from "../support/until.ts";
 import { ServerScene, silent, unread } from "./engine-scene.ts";
 import { connect, data } from "./frames.ts";
