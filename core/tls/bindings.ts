@@ -163,6 +163,7 @@ export function bind() {
     cipherName: declare<(cipher: number) => string>("SSL_CIPHER_get_name", "str", [pointer]),
     groupName: declare<(ssl: Ssl) => string | null>("SSL_get0_group_name", "str", [pointer]),
     isReused: declare<(ssl: Ssl) => number>("SSL_session_reused", "int", [pointer]),
+    freeBuffers: declare<(ssl: Ssl) => number>("SSL_free_buffers", "int", [pointer]),
     isServer: declare<(ssl: Ssl) => number>("SSL_is_server", "int", [pointer]),
     keyUpdate: declare<(ssl: Ssl, kind: number) => number>("SSL_key_update", "int", [pointer, "int"]),
   };

@@ -9,7 +9,6 @@ export const BIO_SET_BUF_MEM = 114;
 
 /** SSL_CTX_ctrl. */
 export const CTX_MODE = 33;
-export const CTX_READ_AHEAD = 41;
 export const CTX_SESSION_CACHE = 44;
 export const CTX_GROUPS = 92;
 export const CTX_ADD_CHAIN_CERTIFICATE = 89;
@@ -23,8 +22,6 @@ export const MODE_PARTIAL_WRITE = 0x1;
 export const MODE_MOVING_WRITE = 0x2;
 /** Send the chain as it was given, and do not look for more of it in the roots at every handshake. */
 export const MODE_NO_AUTO_CHAIN = 0x8;
-/** Hold record buffers, some 34 KB, only while a record is in them. */
-export const MODE_RELEASE_BUFFERS = 0x10;
 
 /** SSL_OP_: the server's order of suites counts, as Node has it by default. */
 export const OP_SERVER_PREFERENCE = 0x40_0000;

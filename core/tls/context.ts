@@ -12,7 +12,6 @@ import {
   MODE_MOVING_WRITE,
   MODE_NO_AUTO_CHAIN,
   MODE_PARTIAL_WRITE,
-  MODE_RELEASE_BUFFERS,
   OP_NO_CERTIFICATE_COMPRESSION,
   OP_SERVER_PREFERENCE,
   REASON_NO_START_LINE,
@@ -98,7 +97,7 @@ function refused(openssl: OpenSsl, ctx: SslCtx, settings: TlsSettings): string |
   const { calls, alpn } = openssl;
   const { role, protocols, ciphers, groups, minVersion, maxVersion } = settings;
   const isServer = role === "server";
-  calls.ctxCtrl(ctx, CTX_MODE, MODE_PARTIAL_WRITE | MODE_MOVING_WRITE | MODE_NO_AUTO_CHAIN | MODE_RELEASE_BUFFERS, 0);
+  calls.ctxCtrl(ctx, CTX_MODE, MODE_PARTIAL_WRITE | MODE_MOVING_WRITE | MODE_NO_AUTO_CHAIN, 0);
   calls.ctxCtrl(ctx, CTX_SESSION_CACHE, SESSION_CACHE_OFF, 0);
   calls.ctxTickets(ctx, 0);
   calls.ctxOptions(ctx, OP_NO_CERTIFICATE_COMPRESSION);
