@@ -194,10 +194,15 @@ class Reader {
   }
 
   engine(): EngineName {
-    const variable = "AMBIENTD_HTTP2_ENGINE";
-    const value = this.text(variable, "own");
-    if (value === "own" || value === "node") return value;
-    this.#problems.push(bad(variable, value, 'is no HTTP/2 engine: write "own", or "node" for the reference'));
+    const [http2, tls] = ["AMBIENTD_HTTP2_ENGINE", "AMBIENTD_TLS_ENGINE"];
+    const value = this.text(http2, "own");
+    if (value === "node") return value;
+    if (value !== "own")
+      this.#problems.push(bad(http2, value, 'is no HTTP/2 engine: write "own", or "node" for the reference'));
+    const machine = this.text(tls, "own");
+    if (machine === "node") return "own-on-node-tls";
+    if (machine !== "own")
+      this.#problems.push(bad(tls, machine, 'is no TLS engine: write "own", or "node" for Node\'s TLSSocket'));
     return "own";
   }
 

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import { errnoOf, namedError } from "../../core/linux/errno.ts";
 import { nobody, pauseReasons, type ByteEnd, type EndListener, type PauseReason } from "./byte-end.ts";
+import { lending } from "./lending.ts";
 import type { ResetWatch } from "./reset-watch.ts";
 
 export class TcpEnd implements ByteEnd {
@@ -30,7 +31,12 @@ export class TcpEnd implements ByteEnd {
   }
 
   write(chunk: Uint8Array): boolean {
-    return this.socket.destroyed || this.socket.write(chunk);
+    const { socket } = this;
+    if (socket.destroyed) return true;
+    const mayGoOn = socket.write(chunk);
+    // What the kernel has not taken in the same call is still read from where it lies.
+    if (socket.writableLength > 0) lending.kept = true;
+    return mayGoOn;
   }
 
   end(): void {

@@ -1,14 +1,23 @@
-/** Who speaks HTTP/2 in a tunnel: our own machine, or Node's, which stays as reference. Everything above is the same for both. */
+/**
+ * Who speaks TLS and HTTP/2 in a tunnel: our own machines, or Node, which stays as reference. Everything above is the same for all.
+ */
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
+import { loadOpenSsl } from "../../core/tls/openssl.ts";
+import { TlsError } from "../../core/tls/tls-error.ts";
 import { NodeClient } from "./node-http2/node-client.ts";
 import { NodeServer } from "./node-http2/node-server.ts";
 import { OwnClient } from "./own/own-client.ts";
 import { OwnServer } from "./own/own-server.ts";
 import { HeldMemory } from "./held-memory.ts";
+import { NodeClientTls, NodeServerTls } from "./node-tls.ts";
+import { OpensslClientTls, OpensslServerTls } from "./openssl-tls.ts";
+import type { SecureLink } from "./secure-link.ts";
 import type { ServerSession, ServerSessionHost, TunnelPeer } from "./server-session.ts";
+import type { ClientTls, Secured, ServerTls } from "./tls-engine.ts";
 import { TlsSocketLink } from "./tls-socket-link.ts";
+import type { TlsIdentity } from "./tls.ts";
 import { tunnelLimits, type ClientTunnel, type TunnelLimits } from "./tunnel.ts";
 
 /** What is beneath TLS: TCP, or another tunnel's stream. */
@@ -36,31 +45,70 @@ export interface EngineOptions {
   readonly memory?: HeldMemory | undefined;
 }
 
-interface Engine {
-  /** @param tls connected; its peer has proven to be `peerIdentity`. */
-  client(tls: TLSSocket, peerIdentity: string, modules: TunnelModules): ClientTunnel;
-  /** @param tls accepted; its peer has proven to be `peer.identity`. */
-  server(tls: TLSSocket, peer: TunnelPeer, host: ServerSessionHost, modules: TunnelModules): ServerSession;
+export interface Engine {
+  /** Throws where TLS does not take the identity. */
+  clientTls(identity: TlsIdentity): ClientTls;
+  /** As {@link clientTls}, with its `useIdentity`. */
+  serverTls(): ServerTls;
+  /** @param secured by this engine's own TLS, and its peer has proven to be `peerIdentity`. */
+  client(secured: Secured, peerIdentity: string, modules: TunnelModules): ClientTunnel;
+  /** @param secured the same, and its peer has proven to be `peer.identity`. */
+  server(secured: Secured, peer: TunnelPeer, host: ServerSessionHost, modules: TunnelModules): ServerSession;
 }
 
-export type EngineName = "own" | "node";
+/**
+ * `own`: our HTTP/2 on the TLS machine of core/tls, or on Node's TLSSocket where this process has no OpenSSL to be called.
+ * `own-on-node-tls`: always on TLSSocket. `node`: node:http2 on TLSSocket.
+ */
+export type EngineName = "own" | "own-on-node-tls" | "node";
 
-/** Who is going to speak HTTP/2 over this socket, and what they are to be given for it. */
-export function engineOn(
+export function engineOf(name: EngineName = "own"): Engine {
+  return engines[name];
+}
+
+/** What both ends of a tunnel over this socket are to be given. */
+export function modulesOn(
   socket: Transport,
-  { clock, engine = "own", limits = tunnelLimits, memory = new HeldMemory() }: EngineOptions,
-): { readonly engine: Engine; readonly modules: TunnelModules } {
-  return { engine: engines[engine], modules: { socket, clock, limits, memory } };
+  { clock, limits = tunnelLimits, memory = new HeldMemory() }: EngineOptions,
+): TunnelModules {
+  return { socket, clock, limits, memory };
 }
+
+const nodeTls = {
+  clientTls: (identity: TlsIdentity): ClientTls => new NodeClientTls(identity),
+  serverTls: (): ServerTls => new NodeServerTls(),
+};
+
+const ownHttp2: Pick<Engine, "client" | "server"> = {
+  client: (secured, peerIdentity, modules) => new OwnClient(linkOf(secured, modules), peerIdentity, modules),
+  server: (secured, peer, host, modules) => new OwnServer(linkOf(secured, modules), peer, host, modules),
+};
 
 const engines: Readonly<Record<EngineName, Engine>> = {
   own: {
-    client: (tls, peerIdentity, modules) =>
-      new OwnClient(new TlsSocketLink(tls, modules.socket), peerIdentity, modules),
-    server: (tls, peer, host, modules) => new OwnServer(new TlsSocketLink(tls, modules.socket), peer, host, modules),
+    clientTls: (identity) => {
+      const openssl = loadOpenSsl();
+      return openssl instanceof TlsError ? nodeTls.clientTls(identity) : new OpensslClientTls(openssl, identity);
+    },
+    serverTls: () => {
+      const openssl = loadOpenSsl();
+      return openssl instanceof TlsError ? nodeTls.serverTls() : new OpensslServerTls(openssl);
+    },
+    ...ownHttp2,
   },
+  "own-on-node-tls": { ...nodeTls, ...ownHttp2 },
   node: {
-    client: (tls, peerIdentity, modules) => new NodeClient(tls, peerIdentity, modules),
-    server: (tls, peer, host, modules) => new NodeServer(tls, peer, host, modules),
+    ...nodeTls,
+    client: (secured, peerIdentity, modules) => new NodeClient(tlsSocketOf(secured), peerIdentity, modules),
+    server: (secured, peer, host, modules) => new NodeServer(tlsSocketOf(secured), peer, host, modules),
   },
 };
+
+function linkOf({ by }: Secured, { socket }: TunnelModules): SecureLink {
+  return by.kind === "openssl" ? by.link : new TlsSocketLink(by.tls, socket);
+}
+
+function tlsSocketOf({ by }: Secured): TLSSocket {
+  if (by.kind === "node") return by.tls;
+  throw new Error("node:http2 speaks over Node's own TLS alone");
+}

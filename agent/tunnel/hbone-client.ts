@@ -1,17 +1,19 @@
 /** The way to a tunnel: TCP and TLS to a peer's 15008, and the proof that it is who it should be. What then speaks HTTP/2 is an engine's. */
-import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
+import type { X509Certificate } from "node:crypto";
 import { messageOf } from "../../core/base/errors.ts";
 import { errnoOf } from "../../core/linux/errno.ts";
 import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
-import { engineOn, type EngineOptions, type Transport } from "./engine.ts";
-import { forgetLegacyCertificates, presentedBy, revokedError, type ChainTrust } from "./peer-chain.ts";
-import { alpn, checkServer, handshakeError, type ProvenPeer } from "./tls.ts";
+import { engineOf, modulesOn, type EngineOptions, type Transport } from "./engine.ts";
+import { revokedError, type ChainTrust } from "./peer-chain.ts";
+import { checkServer, notH2, type ProvenPeer } from "./tls.ts";
+import type { ClientTls, ClientTlsOwner, Handshaking, Secured } from "./tls-engine.ts";
 import { TunnelError, type ClientTunnel } from "./tunnel.ts";
 
 export interface ClientTunnelOptions extends EngineOptions {
   /** A socket that is connecting to the peer's tunnel port, or a stream that leads there. */
   readonly socket: Transport;
-  readonly context: SecureContext;
+  /** Of the same engine. */
+  readonly context: ClientTls;
   /** SPIFFE URIs; the peer must prove one of them. */
   readonly accepted: readonly string[];
   /** For lists of revoked certificates; default: there are none. */
@@ -28,13 +30,13 @@ export function openClientTunnel(options: ClientTunnelOptions): Promise<ClientTu
 }
 
 /** From connect() to the verified peer. Whatever happens first settles it, and a loser is torn down. */
-class Handshake {
+class Handshake implements ClientTlsOwner {
   readonly #options: ClientTunnelOptions;
   readonly #settle: (result: ClientTunnel | TunnelError) => void;
   readonly #cancelDeadline: () => void;
   #phase: "tcp" | "tls" | "settled" = "tcp";
   #peer: ProvenPeer | undefined;
-  #tls: TLSSocket | undefined;
+  #tls: Handshaking | undefined;
 
   constructor(options: ClientTunnelOptions, settle: (result: ClientTunnel | TunnelError) => void) {
     this.#options = options;
@@ -44,12 +46,12 @@ class Handshake {
     socket.allowHalfOpen = false;
     this.#cancelDeadline = clock.after(deadlineMs, () => {
       const code = this.#phase === "tcp" ? "tunnel.connect-timeout" : "tunnel.tls-timeout";
-      this.#fail(new TunnelError({ code, afterMs: deadlineMs }));
+      this.failed(new TunnelError({ code, afterMs: deadlineMs }));
     });
     socket.on("error", (error) => {
       const errno = errnoOf(error) ?? messageOf(error);
-      if (this.#phase === "tcp") this.#fail(new TunnelError({ code: "tunnel.connect-failed", errno }));
-      else this.#fail(new TunnelError({ code: "tunnel.tls-failed", detail: errno }));
+      if (this.#phase === "tcp") this.failed(new TunnelError({ code: "tunnel.connect-failed", errno }));
+      else this.failed(new TunnelError({ code: "tunnel.tls-failed", detail: errno }));
     });
     socket.once("close", () => {
       // From then on TLS says it, which may have closed what is beneath it before it says why.
@@ -59,67 +61,57 @@ class Handshake {
     else this.#secure();
   }
 
-  #secure(): void {
-    if (this.#phase !== "tcp") return;
-    this.#phase = "tls";
-    const { socket, context, accepted, trust = noTrust } = this.#options;
-    this.#options.onConnected?.();
-    const tls = connectTls({
-      socket,
-      secureContext: context,
-      // No name is sent and none is checked: who the peer must be is `accepted`.
-      servername: "",
-      ALPNProtocols: alpn,
-      rejectUnauthorized: true,
-      checkServerIdentity: () => {
-        const checked = checkServer(presentedBy(tls), accepted, trust);
-        if (checked instanceof TunnelError) return checked;
-        this.#peer = checked;
-        return undefined;
-      },
-    });
-    forgetLegacyCertificates(tls);
-    this.#tls = tls;
-    tls.on("error", (error: Error) => this.#fail(handshakeError(error)));
-    tls.once("close", () => this.#closed());
-    tls.once("secureConnect", () => this.#secured(tls));
+  /** @internal ClientTlsOwner. */
+  judge(certificates: readonly X509Certificate[]): TunnelError | undefined {
+    const { accepted, trust = noTrust } = this.#options;
+    const checked = checkServer(certificates, accepted, trust);
+    if (checked instanceof TunnelError) return checked;
+    this.#peer = checked;
+    return undefined;
   }
 
-  #closed(): void {
-    this.#fail(new TunnelError({ code: "tunnel.tls-failed", detail: "closed" }));
-  }
-
-  #secured(tls: TLSSocket): void {
-    if (this.#phase !== "tls") return;
-    if (tls.alpnProtocol !== "h2") {
-      return this.#fail(new TunnelError({ code: "tunnel.not-h2", alpn: String(tls.alpnProtocol) }));
-    }
-    // Nothing but the check above sets it: a session that skipped the check (a resumed one) is not let through.
-    const peer = this.#peer;
-    if (peer === undefined || tls.isSessionReused()) {
-      return this.#fail(new TunnelError({ code: "tunnel.bad-identity", detail: "identity not checked" }));
-    }
-    this.#phase = "settled";
-    this.#cancelDeadline();
-    const { engine, modules } = engineOn(this.#options.socket, this.#options);
-    const tunnel = engine.client(tls, formatIdentity(peer.identity), modules);
-    const { revocations } = this.#options.trust ?? noTrust;
-    if (revocations !== undefined) {
-      tls.once(
-        "close",
-        revocations.watch(peer.chain, (id) => tunnel.destroy(revokedError(id))),
-      );
-    }
-    this.#settle(tunnel);
-  }
-
-  #fail(error: TunnelError): void {
+  /** @internal ClientTlsOwner. */
+  failed(error: TunnelError): void {
     if (this.#phase === "settled") return;
     this.#phase = "settled";
     this.#cancelDeadline();
     // Not the socket beneath, once there is one above: destroying it within TLS's own callbacks crashes Node 24.
     (this.#tls ?? this.#options.socket).destroy();
     this.#settle(error);
+  }
+
+  /** @internal ClientTlsOwner. */
+  secured(secured: Secured): void {
+    if (this.#phase !== "tls") return secured.destroy();
+    // Nothing but the check above sets it.
+    const peer = this.#peer;
+    if (peer === undefined || secured.isResumed) {
+      const unchecked = new TunnelError({ code: "tunnel.bad-identity", detail: "identity not checked" });
+      return this.failed(unchecked);
+    }
+    if (secured.protocol !== "h2") return this.failed(notH2(secured.protocol));
+    this.#phase = "settled";
+    this.#cancelDeadline();
+    const { socket, engine, trust = noTrust } = this.#options;
+    const modules = modulesOn(socket, this.#options);
+    const tunnel = engineOf(engine).client(secured, formatIdentity(peer.identity), modules);
+    const { revocations } = trust;
+    if (revocations !== undefined) {
+      secured.onClosed(revocations.watch(peer.chain, (id) => tunnel.destroy(revokedError(id))));
+    }
+    this.#settle(tunnel);
+  }
+
+  #secure(): void {
+    if (this.#phase !== "tcp") return;
+    this.#phase = "tls";
+    const { socket, context, onConnected } = this.#options;
+    onConnected?.();
+    this.#tls = context.begin(socket, this);
+  }
+
+  #closed(): void {
+    this.failed(new TunnelError({ code: "tunnel.tls-failed", detail: "closed" }));
   }
 }
 

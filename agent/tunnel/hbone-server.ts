@@ -3,13 +3,13 @@
  * and nowhere else, then HTTP/2 sessions whose streams go to the pod's inbound decision.
  */
 import type { Socket } from "node:net";
-import { createServer, type Server, type TLSSocket } from "node:tls";
 import { socketIp, type Endpoint } from "../../core/base/ip.ts";
-import { engineOn, type EngineOptions } from "./engine.ts";
+import { engineOf, modulesOn, type EngineOptions } from "./engine.ts";
 import type { IncomingStream, ServerSession } from "./server-session.ts";
 import type { Revocations } from "../revocation/revocations.ts";
-import { keepPresented, keptOf, revokedError } from "./peer-chain.ts";
-import { alpn, checkClient, handshakeError, secureOptions, type TlsIdentity } from "./tls.ts";
+import { revokedError } from "./peer-chain.ts";
+import { checkClient, handshakeError, type TlsIdentity } from "./tls.ts";
+import type { Handshaking, PresentedClient, Secured, ServerTls, ServerTlsOwner } from "./tls-engine.ts";
 import { TunnelError } from "./tunnel.ts";
 
 export type { IncomingStream, TunnelPeer } from "./server-session.ts";
@@ -32,36 +32,35 @@ export interface HboneServerOptions extends EngineOptions {
 export class HboneServer {
   readonly #options: HboneServerOptions;
   readonly #sessions = new Set<ServerSession>();
-  /** Handshakes in progress, by {@link endpointKey}. */
-  readonly #handshakes = new Map<string, Handshake>();
-  #tls: Server | undefined;
+  readonly #handshakes = new Set<Handshake>();
+  readonly #tls: ServerTls;
   #identity: TlsIdentity | undefined;
   #retired = false;
 
   constructor(options: HboneServerOptions) {
     this.#options = options;
+    this.#tls = engineOf(options.engine).serverTls();
   }
 
   /** What handshakes are answered with from now on, those that waited for it first; running tunnels keep what they began with. */
   useIdentity(identity: TlsIdentity): void {
+    this.#tls.useIdentity(identity);
     this.#identity = identity;
-    if (this.#tls === undefined) this.#tls = this.#createTls(identity);
-    else this.#tls.setSecureContext(secureOptions(identity));
-    for (const handshake of [...this.#handshakes.values()]) this.#secure(handshake);
+    for (const handshake of [...this.#handshakes]) this.#secure(handshake);
   }
 
   /** Takes an accepted socket over. Until there is an identity it waits, within its deadline. */
   accept(socket: Socket): void {
-    const key = endpointKey(socket);
-    if (key === undefined) return void socket.destroy();
+    // It has gone before it could be asked.
+    if (socket.remoteAddress === undefined) return void socket.destroy();
     // A tunnel is over when its peer closes it: half-open is for what is inside.
     socket.allowHalfOpen = false;
     const handshake = new Handshake(socket, this.#options, () => {
-      if (this.#handshakes.get(key) === handshake) this.#handshakes.delete(key);
+      this.#handshakes.delete(handshake);
       this.#options.onGone?.();
     });
-    this.#handshakes.set(key, handshake);
-    if (this.#tls !== undefined) this.#secure(handshake);
+    this.#handshakes.add(handshake);
+    if (this.#identity !== undefined) this.#secure(handshake);
   }
 
   get tunnels(): number {
@@ -88,47 +87,31 @@ export class HboneServer {
   /** Everything at once. */
   destroy(): void {
     this.#retired = true;
-    for (const handshake of [...this.#handshakes.values()]) {
+    for (const handshake of [...this.#handshakes]) {
       handshake.fail(new TunnelError({ code: "tunnel.lost", detail: "the pod is leaving" }));
     }
     for (const session of [...this.#sessions]) session.destroy();
-    this.#tls?.removeAllListeners();
-  }
-
-  #createTls(identity: TlsIdentity): Server {
-    const tls = createServer({
-      ...secureOptions(identity),
-      // As `ALPNProtocols` would choose; but this is the only place where Node shows us its socket before the handshake is over.
-      ALPNCallback: chooseProtocol,
-      requestCert: true,
-      // Not left to TLS: it would hang up without telling us why. `checkClient` refuses, and there is no way around it.
-      rejectUnauthorized: false,
-      // Ours is absolute and counts from accept; this one restarts with every byte.
-      handshakeTimeout: 120_000,
-      allowHalfOpen: true,
-    });
-    tls.on("secureConnection", (socket) => this.#secured(socket));
-    tls.on("tlsClientError", (error, socket) => {
-      this.#handshakeOf(socket)?.fail(handshakeError(error), socket);
-      socket.destroy();
-    });
-    return tls;
+    this.#tls.close();
   }
 
   #secure(handshake: Handshake): void {
-    if (handshake.beginTls()) this.#tls?.emit("connection", handshake.socket);
+    if (!handshake.beginTls()) return;
+    const owner: ServerTlsOwner = {
+      secured: (client, secured) => this.#secured(handshake, client, secured),
+      failed: (error, what) => handshake.fail(error, what),
+    };
+    this.#tls.accept(handshake.socket, owner);
   }
 
-  #secured(tls: TLSSocket): void {
-    const handshake = this.#handshakeOf(tls);
+  #secured(handshake: Handshake, client: PresentedClient, secured: Secured): void {
     const ours = this.#identity;
-    if (handshake === undefined || ours === undefined) return void tls.destroy();
+    if (ours === undefined || handshake.isSettled) return secured.destroy();
     const { revocations } = this.#options;
-    const checked = checkClient(tls, keptOf(tls), ours.identity.trustDomain, { roots: ours.roots, revocations });
-    if (checked instanceof TunnelError) return void handshake.fail(checked, tls);
+    const checked = checkClient(client, secured, ours.identity.trustDomain, { roots: ours.roots, revocations });
+    if (checked instanceof TunnelError) return void handshake.fail(checked, secured);
     const { identity, chain } = checked;
     const { remote, local } = handshake;
-    const { onStream, onRefused, onGone } = this.#options;
+    const { engine, onStream, onRefused, onGone } = this.#options;
     handshake.awaitPreface();
     let unwatch = (): void => {};
     const host = {
@@ -136,23 +119,18 @@ export class HboneServer {
       onBegun: () => handshake.done(),
       onClosed: (error: TunnelError) => {
         // Before its first SETTINGS it was no tunnel yet.
-        if (!handshake.fail(error, tls) && misbehaved.has(error.type.code)) onRefused(error, remote);
+        if (!handshake.fail(error, secured) && misbehaved.has(error.type.code)) onRefused(error, remote);
         this.#sessions.delete(session);
         unwatch();
         onGone?.();
       },
     };
-    const { engine, modules } = engineOn(handshake.socket, this.#options);
-    const session = engine.server(tls, { remote, local, identity }, host, modules);
+    const modules = modulesOn(handshake.socket, this.#options);
+    const session = engineOf(engine).server(secured, { remote, local, identity }, host, modules);
     this.#sessions.add(session);
     if (revocations !== undefined) unwatch = revocations.watch(chain, (id) => session.destroy(revokedError(id)));
     if (this.#retired) session.retireAfterFirst();
     this.#options.onOpened?.();
-  }
-
-  #handshakeOf(tls: TLSSocket): Handshake | undefined {
-    const key = endpointKey(tls);
-    return key === undefined ? undefined : this.#handshakes.get(key);
   }
 }
 
@@ -184,6 +162,10 @@ class Handshake {
     return true;
   }
 
+  get isSettled(): boolean {
+    return this.#phase === "settled";
+  }
+
   awaitPreface(): void {
     if (this.#phase === "tls") this.#phase = "preface";
   }
@@ -193,10 +175,10 @@ class Handshake {
     this.#settle();
   }
 
-  /** @returns false if it is over already. @param tls the socket above, once it is known: destroying the one beneath in TLS's own callback crashes Node 24. */
-  fail(error: TunnelError, tls?: TLSSocket): boolean {
+  /** @returns false if it is over already. @param above what TLS is done by, once it is known: destroying the socket beneath in TLS's own callback crashes Node 24. */
+  fail(error: TunnelError, above?: Handshaking): boolean {
     if (!this.#settle()) return false;
-    (tls ?? this.socket).destroy();
+    (above ?? this.socket).destroy();
     this.#options.onRefused(error, this.remote);
     return true;
   }
@@ -219,17 +201,6 @@ class Handshake {
         return new TunnelError({ code: "tunnel.tls-timeout", afterMs });
     }
   }
-}
-
-function chooseProtocol(this: unknown, { protocols }: { readonly protocols: readonly string[] }): string | undefined {
-  keepPresented(this as TLSSocket);
-  return alpn.find((one) => protocols.includes(one));
-}
-
-/** Known before TLS and after it by both sockets alike; a tunnel is one TCP connection of one listener. */
-function endpointKey(socket: Socket): string | undefined {
-  const { remoteAddress, remotePort, localAddress } = socket;
-  return remoteAddress === undefined ? undefined : `${remoteAddress} ${String(remotePort)} ${String(localAddress)}`;
 }
 
 function endpointOf(address: string | undefined, port: number | undefined): Endpoint {

@@ -85,4 +85,4 @@ const kept = new WeakMap<TLSSocket, readonly X509Certificate[]>();
 const curves: ReadonlySet<string> = new Set(["prime256v1", "secp384r1", "secp521r1"]);
 const fewestRsaBits = 2048;
 /** A workload's own and its authorities': nobody needs more, and each costs. */
-const mostCertificates = 16;
+export const mostCertificates = 16;

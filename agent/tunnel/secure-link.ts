@@ -26,8 +26,8 @@ export interface SecureLink {
 }
 
 export interface LinkListener {
-  /** @param bytes of one read, which may span records. */
-  received(bytes: Uint8Array): void;
+  /** @param bytes lent for the call: @see lending. @param records of TLS that brought them. */
+  received(bytes: Uint8Array, records: number): void;
   /** What was queued is with the transport. */
   drained(): void;
   /** The peer says no more: in order (close_notify), or by closing its transport. */

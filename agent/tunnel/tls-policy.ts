@@ -14,7 +14,17 @@ export interface TlsPolicy {
 
 export const tlsPolicy: TlsPolicy = { keyExchange: "hybrid-first", oldest: "TLSv1.3" };
 
-export function policyOptions({ keyExchange, oldest }: TlsPolicy): SecureContextOptions & { ecdhCurve: string } {
+/** Those of Node's options that a policy sets; core/tls takes the same. */
+export interface PolicyOptions extends SecureContextOptions {
+  readonly minVersion: TlsPolicy["oldest"];
+  readonly maxVersion: "TLSv1.3";
+  readonly ciphers: string;
+  /** In OpenSSL's notation. */
+  readonly ecdhCurve: string;
+  readonly secureOptions: number;
+}
+
+export function policyOptions({ keyExchange, oldest }: TlsPolicy): PolicyOptions {
   return {
     minVersion: oldest,
     maxVersion: "TLSv1.3",

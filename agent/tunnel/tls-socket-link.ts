@@ -16,7 +16,7 @@ export class TlsSocketLink implements SecureLink {
   constructor(tls: TLSSocket, socket: Transport) {
     this.#tls = tls;
     this.#socket = socket;
-    tls.on("data", (chunk: Uint8Array) => this.listener.received(chunk));
+    tls.on("data", (chunk: Uint8Array) => this.listener.received(chunk, 1));
     // A server that refuses our certificate says so after the client's handshake is over (RFC 8446 4.4.2.4): a TLS error, too.
     tls.on("error", (error: Error & { code?: string }) => {
       const isTls = error.code?.startsWith("ERR_SSL") === true;

@@ -1,12 +1,14 @@
 /** TLS as HBONE wants it (agent-wire 2.4): 1.3 only, both certificates, no resumption, and identities read from the DER. */
 import type { X509Certificate } from "node:crypto";
-import { createSecureContext, type SecureContext, type SecureContextOptions, type TLSSocket } from "node:tls";
+import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identity.ts";
 import { certificateIdentity } from "../../core/protocol/x509/peer-identity.ts";
 import { X509Error } from "../../core/protocol/x509/x509-error.ts";
 import type { ChainIds } from "../revocation/revocations.ts";
 import { judgeChain, type ChainTrust } from "./peer-chain.ts";
 import { policyOptions, tlsPolicy, type TlsPolicy } from "./tls-policy.ts";
+import type { TlsError } from "../../core/tls/tls-error.ts";
+import type { PresentedClient, Secured } from "./tls-engine.ts";
 import { TunnelError } from "./tunnel.ts";
 
 /** One identity's key, chain and roots, ready for both directions. */
@@ -73,22 +75,41 @@ export function handshakeError(error: Error): TunnelError {
  * one, with exactly one SPIFFE id of our own trust domain. To be asked once the handshake is over.
  */
 export function checkClient(
-  socket: TLSSocket,
-  presented: readonly X509Certificate[],
+  { certificates, distrust }: PresentedClient,
+  { isResumed, protocol }: Pick<Secured, "isResumed" | "protocol">,
   trustDomain: string,
   trust: ChainTrust,
 ): ProvenPeer | TunnelError {
-  if (socket.isSessionReused()) return new TunnelError({ code: "tunnel.resumed" });
-  if (socket.getPeerX509Certificate() === undefined) return new TunnelError({ code: "tunnel.no-client-certificate" });
-  if (!socket.authorized) {
-    const code = String(socket.authorizationError);
-    return handshakeError(Object.assign(new Error(code), { code }));
-  }
-  if (socket.alpnProtocol !== "h2")
-    return new TunnelError({ code: "tunnel.not-h2", alpn: String(socket.alpnProtocol) });
-  const peer = proven(presented, trust);
+  if (isResumed) return new TunnelError({ code: "tunnel.resumed" });
+  if (distrust !== undefined) return distrust;
+  if (certificates.length === 0) return new TunnelError({ code: "tunnel.no-client-certificate" });
+  if (protocol !== "h2") return notH2(protocol);
+  const peer = proven(certificates, trust);
   if (peer instanceof TunnelError || peer.identity.trustDomain === trustDomain) return peer;
   return new TunnelError({ code: "tunnel.trust-domain", presented: formatIdentity(peer.identity) });
+}
+
+/** A tunnel speaks nothing but HTTP/2. */
+export function notH2(protocol: string | undefined): TunnelError {
+  return new TunnelError({ code: "tunnel.not-h2", alpn: protocol ?? "none" });
+}
+
+/** The same as a {@link handshakeError}, from the machine of core/tls. */
+export function tlsFailure({ type }: TlsError): TunnelError {
+  switch (type.code) {
+    case "tls.certificate":
+      return handshakeError(Object.assign(new Error(type.reason), { code: type.verify }));
+    case "tls.no-client-certificate":
+      return new TunnelError({ code: "tunnel.no-client-certificate" });
+    case "tls.truncated":
+      return new TunnelError({ code: "tunnel.tls-failed", detail: "closed" });
+    case "tls.alert":
+    case "tls.protocol":
+    case "tls.bad-setting":
+      return new TunnelError({ code: "tunnel.tls-failed", detail: type.reason });
+    case "tls.unusable":
+      return new TunnelError({ code: "tunnel.tls-failed", detail: type.detail });
+  }
 }
 
 function proven(presented: readonly X509Certificate[], trust: ChainTrust): ProvenPeer | TunnelError {

@@ -1,10 +1,11 @@
 /** The identities of this node's pods as a worker has them: the newest certificate of each, and who waits for one. */
 import type { KeyObject } from "node:crypto";
-import type { SecureContext } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
 import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identity.ts";
 import type { TlsPolicy } from "../tunnel/tls-policy.ts";
-import { secureContext, type TlsIdentity } from "../tunnel/tls.ts";
+import { engineOf, type EngineName } from "../tunnel/engine.ts";
+import type { ClientTls } from "../tunnel/tls-engine.ts";
+import type { TlsIdentity } from "../tunnel/tls.ts";
 import { TunnelError } from "../tunnel/tunnel.ts";
 
 /** A certificate as the main thread sends it: the key as a handle, made PEM only here, where TLS wants it so. */
@@ -22,7 +23,7 @@ export interface WorkerCertificate {
   readonly uri: string;
   readonly tls: TlsIdentity;
   /** Built once, for all of this identity's client tunnels. */
-  readonly context: SecureContext;
+  readonly context: ClientTls;
 }
 
 type Waiter = (result: WorkerCertificate | TunnelError) => void;
@@ -33,6 +34,8 @@ export interface WorkerCertificatesOptions {
   readonly onWanted: (identity: Identity) => void;
   /** Default: agent/tunnel/tls-policy.ts. */
   readonly policy?: TlsPolicy | undefined;
+  /** Whose tunnels they are for. Default: our own. */
+  readonly engine?: EngineName | undefined;
 }
 
 export class WorkerCertificates {
@@ -55,7 +58,7 @@ export class WorkerCertificates {
       notAfter,
       ...(this.#options.policy && { policy: this.#options.policy }),
     };
-    const certificate = { uri: formatIdentity(identity), tls, context: secureContext(tls) };
+    const certificate = { uri: formatIdentity(identity), tls, context: engineOf(this.#options.engine).clientTls(tls) };
     this.#held.set(certificate.uri, certificate);
     for (const listener of this.#listeners) listener(certificate);
     this.#answer(certificate.uri, certificate);

@@ -87,7 +87,7 @@ export interface WorkerSettings {
   readonly responseBaggage: boolean;
   /** undefined: no queries are answered. */
   readonly dns?: DnsWorkerSettings | undefined;
-  /** Who speaks HTTP/2; default: our own engine. */
+  /** Who speaks TLS and HTTP/2; default: our own engines. */
   readonly engine?: EngineName;
   readonly limits?: TunnelLimits;
   /** Default: agent/tunnel/tls-policy.ts. */

@@ -88,6 +88,7 @@ export class DataPlaneWorker {
       clock,
       onWanted: (identity) => send({ kind: "certificate-wanted", identity }),
       policy: settings.tls,
+      engine: settings.engine,
     });
     certificates.onChange((certificate) => {
       this.#forEachPod((pod) => pod.offer(certificate));

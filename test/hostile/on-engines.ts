@@ -1,4 +1,4 @@
-/** Tests that are run against every HTTP/2 engine that there is, each in a sentence that names it. */
+/** Tests that are run against every engine that there is, each in a sentence that names it. */
 import { test, type TestContext } from "node:test";
 import { engines, type EngineName } from "../support/engines.ts";
 
@@ -24,8 +24,8 @@ export function onEngines(
   }
 }
 
-/** Promises that only our own engine keeps. */
-export const ownOnly: readonly EngineName[] = ["own"];
+/** Promises that only our own HTTP/2 keeps. */
+export const ownOnly: readonly EngineName[] = ["own", "own-on-node-tls"];
 
 /** For what is over before an engine comes into play: once is enough. */
 export const firstEngine: readonly EngineName[] = engines.slice(0, 1);

@@ -4,7 +4,6 @@
  */
 import { connect, createServer, type AddressInfo } from "node:net";
 import process from "node:process";
-import { secureContext } from "../../agent/tunnel/tls.ts";
 import type { HboneServer, IncomingStream } from "../../agent/tunnel/hbone-server.ts";
 import { TunnelError, type ClientTunnel, type TunnelStream } from "../../agent/tunnel/tunnel.ts";
 import { pauseReasons, type EndListener } from "../../agent/relay/byte-end.ts";
@@ -63,7 +62,7 @@ const engineCalls = {
   async openTunnel(options: { engine: EngineName; port: number; deadlineMs?: number } & TlsMaterial): Promise<string> {
     const made = await engineOf(options.engine).openClientTunnel({
       socket: connect({ host: "127.0.0.1", port: options.port, allowHalfOpen: true, noDelay: true }),
-      context: secureContext(options.identity ?? alice),
+      context: engineOf(options.engine).clientTls(options.identity ?? alice),
       accepted: [bobUri],
       clock,
       ...(options.deadlineMs !== undefined && { deadlineMs: options.deadlineMs }),

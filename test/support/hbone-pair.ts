@@ -2,10 +2,10 @@
 import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
 import type { Revocations } from "../../agent/revocation/revocations.ts";
-import type { EngineName } from "../../agent/tunnel/engine.ts";
+import { engineOf, type EngineName } from "../../agent/tunnel/engine.ts";
 import { openClientTunnel } from "../../agent/tunnel/hbone-client.ts";
 import { HboneServer, type IncomingStream } from "../../agent/tunnel/hbone-server.ts";
-import { secureContext, type TlsIdentity } from "../../agent/tunnel/tls.ts";
+import type { TlsIdentity } from "../../agent/tunnel/tls.ts";
 import type { TunnelError } from "../../agent/tunnel/tunnel.ts";
 import {
   type ClientTunnel,
@@ -89,7 +89,7 @@ export function openTunnel(
   const socket = connect({ host: "127.0.0.1", port, allowHalfOpen: true, noDelay: true });
   return openClientTunnel({
     socket,
-    context: secureContext(options.as ?? alice),
+    context: engineOf(options.engine).clientTls(options.as ?? alice),
     trust: { roots: (options.as ?? alice).roots, revocations: options.revocations },
     accepted: options.accepted ?? [bobUri],
     clock: options.clock ?? systemClock,

@@ -5,6 +5,7 @@
 import type { H2Connection } from "../../../core/protocol/h2/connection.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { H2Stream, StreamEnd, StreamListener } from "../../../core/protocol/h2/stream.ts";
+import { lending } from "../../relay/lending.ts";
 import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../../relay/byte-end.ts";
 import { TunnelError, type TunnelStream } from "../tunnel.ts";
 import { HeldBytes } from "./held-bytes.ts";
@@ -62,6 +63,8 @@ export class OwnStream implements TunnelStream, StreamListener {
   }
 
   write(chunk: Uint8Array): boolean {
+    // It is sent at the end of the turn, or when there is room.
+    lending.kept = true;
     if (this.#unsent.length > 0) {
       this.#unsent.push(chunk);
       return false;

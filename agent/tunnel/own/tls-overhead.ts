@@ -18,9 +18,9 @@ export class TlsOverhead {
     this.#sinceMs = nowMs;
   }
 
-  /** A record has brought so many octets. */
-  carried(octets: number): void {
-    this.#explained += octets + mostPerRecord;
+  /** So many records have brought so many octets. */
+  carried(octets: number, records: number): void {
+    this.#explained += octets + records * mostPerRecord;
   }
 
   /** @param received octets that TCP has delivered by now. @returns whether the peer has overdrawn its account. */

@@ -197,10 +197,10 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
   }
 
   /** @internal LinkListener. */
-  received(chunk: Uint8Array): void {
+  received(chunk: Uint8Array, records: number): void {
     if (this.#phase !== "open") return;
     const nowMs = this.#clock.nowMs();
-    this.#overhead.carried(chunk.length);
+    this.#overhead.carried(chunk.length, records);
     // Whatever comes, somebody is there.
     if (this.#life.kind === "awaiting") this.#life = { kind: "quiet", sinceMs: nowMs };
     const failed = this.connection.receive(chunk, nowMs);

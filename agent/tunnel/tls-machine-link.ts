@@ -1,0 +1,148 @@
+/** The TLS machine on a transport, from its handshake to its end, as a tunnel's link. */
+import { messageOf } from "../../core/base/errors.ts";
+import type { Agreed } from "../../core/tls/agreed.ts";
+import type { TlsContext } from "../../core/tls/context.ts";
+import { TlsMachine, type TlsOwner } from "../../core/tls/machine.ts";
+import type { TlsError } from "../../core/tls/tls-error.ts";
+import { lend, takenBack } from "../relay/lending.ts";
+import type { Transport } from "./engine.ts";
+import { nobodyLinked, type LinkListener, type SecureLink } from "./secure-link.ts";
+import { tlsFailure } from "./tls.ts";
+import { TunnelError } from "./tunnel.ts";
+
+/** Who waits for the handshake: hears one of the two, once. */
+export interface LinkOwner {
+  /** In this call the link gets its listener, or is destroyed. */
+  secured(link: TlsMachineLink): void;
+  failed(error: TunnelError): void;
+}
+
+export class TlsMachineLink implements SecureLink, TlsOwner {
+  listener: LinkListener = nobodyLinked;
+  readonly #machine: TlsMachine;
+  readonly #socket: Transport;
+  /** Until it has heard. */
+  #owner: LinkOwner | undefined;
+  #isDeaf = false;
+
+  /** @param socket connected, and nobody has read from it. */
+  constructor(context: TlsContext, socket: Transport, owner: LinkOwner) {
+    this.#owner = owner;
+    this.#socket = socket;
+    this.#machine = new TlsMachine(context, this);
+    socket.on("data", (chunk: Uint8Array) => {
+      if (!this.#isDeaf) this.#machine.receive(chunk);
+    });
+    socket.once("end", () => this.#machine.receiveEnd());
+    socket.on("drain", () => this.listener.drained());
+    // Of a handshake, its owner hears by itself.
+    socket.on("error", (error) => {
+      this.listener.failed(new TunnelError({ code: "tunnel.lost", detail: messageOf(error) }));
+    });
+    socket.once("close", () => {
+      this.#machine.free();
+      this.#settle()?.failed(closed);
+      this.listener.closed();
+    });
+    this.#machine.start();
+    socket.resume();
+  }
+
+  /** Not before it is secured. */
+  agreed(): Agreed {
+    return this.#machine.agreed();
+  }
+
+  /** DER, the peer's own first. Not before it is secured. */
+  peerCertificates(): Buffer[] {
+    return this.#machine.peerCertificates();
+  }
+
+  onClosed(listener: () => void): void {
+    this.#socket.once("close", listener);
+  }
+
+  get queued(): number {
+    return this.#socket.writableLength;
+  }
+
+  get carried(): number {
+    return this.#socket.bytesRead;
+  }
+
+  get isClosed(): boolean {
+    return this.#socket.closed;
+  }
+
+  write(pieces: readonly Uint8Array[]): void {
+    if (!this.#socket.destroyed && !this.#socket.writableEnded) this.#machine.write(pieces);
+  }
+
+  end(sent: () => void): void {
+    this.#machine.close();
+    this.#socket.end(sent);
+  }
+
+  deafen(): void {
+    this.#isDeaf = true;
+    this.#socket.pause();
+  }
+
+  close(): void {
+    this.#machine.close();
+    const socket = this.#socket;
+    if (socket.writableFinished || socket.destroyed) return void socket.destroy();
+    socket.once("finish", () => socket.destroy());
+    socket.end();
+  }
+
+  destroy(): void {
+    this.#owner = undefined;
+    this.#machine.free();
+    this.#socket.destroy();
+  }
+
+  /** @internal TlsOwner. */
+  send(ciphertext: Buffer): boolean {
+    const socket = this.#socket;
+    if (socket.destroyed || socket.writableEnded) return false;
+    const before = lend();
+    socket.write(ciphertext);
+    // Beneath may be the kernel, which takes it now or reads it later, or another tunnel.
+    return takenBack(before, ciphertext, socket.writableLength > 0);
+  }
+
+  /** @internal TlsOwner. */
+  secured(): void {
+    this.#settle()?.secured(this);
+  }
+
+  /** @internal TlsOwner. */
+  received(plaintext: Buffer, records: number): boolean {
+    const before = lend();
+    this.listener.received(plaintext, records);
+    return takenBack(before, plaintext);
+  }
+
+  /** @internal TlsOwner. */
+  ended(): void {
+    this.listener.ended();
+  }
+
+  /** @internal TlsOwner. */
+  failed(error: TlsError): void {
+    const owner = this.#settle();
+    if (owner !== undefined) return owner.failed(tlsFailure(error));
+    // Gone without a goodbye: whether something is missing is for HTTP/2 to say, stream by stream.
+    if (error.type.code === "tls.truncated") this.listener.ended();
+    else this.listener.failed(tlsFailure(error));
+  }
+
+  #settle(): LinkOwner | undefined {
+    const owner = this.#owner;
+    this.#owner = undefined;
+    return owner;
+  }
+}
+
+const closed = new TunnelError({ code: "tunnel.tls-failed", detail: "closed" });
