@@ -3,6 +3,7 @@
  * `node bench/tls-machine.ts [rounds]`: CPU seconds per GB in writes of 64 KiB, CPU per handshake with contexts made before, and memory
  * per idle connection, each as min/median/max. For an idea of what an engine is worth, not for the targets.
  */
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { connect, createServer, Socket, type AddressInfo } from "node:net";
 import { connect as connectTls, TLSSocket } from "node:tls";
@@ -18,6 +19,7 @@ import { identityOf, testIdentity, testRoot } from "../test/support/identities.t
 interface Pair {
   /** From client to server. @returns once the server has it all. */
   carry(octets: number): Promise<void>;
+  rest(): void;
   end(): void;
 }
 
@@ -28,7 +30,6 @@ const alice = testIdentity(root, identityOf("alice"));
 const bob = testIdentity(root, identityOf("bob"));
 const piece = Buffer.alloc(64 << 10, "bench");
 
-const rounds = Number(process.argv[2] ?? 3);
 const bulkOctets = 512 << 20;
 const handshakes = 500;
 const idle = 1_000;
@@ -44,10 +45,6 @@ async function cpuOf(work: () => Promise<void>): Promise<number> {
 
 function collect(): void {
   globalThis.gc?.();
-}
-
-function note(figure: string, value: number): void {
-  figures.set(figure, [...(figures.get(figure) ?? []), value]);
 }
 
 /** Two ends of a TCP connection, nothing read yet. */
@@ -125,6 +122,7 @@ function tlsSocketEngine(): Engine {
           };
           more();
         }),
+      rest: () => {},
       end: () => {
         tls.destroy();
         accepted.destroy();
@@ -172,6 +170,9 @@ function machineEngine(): Engine {
           };
           more();
         }),
+      rest: () => {
+        for (const { machine } of [near, far]) machine.rest();
+      },
       end: () => {
         for (const { socket, machine } of [near, far]) {
           machine.free();
@@ -226,29 +227,48 @@ class MachineEnd implements TlsOwner {
 }
 
 const engines: Record<string, Engine> = { tlsSocket: tlsSocketEngine(), machine: machineEngine() };
-const figures = new Map<string, number[]>();
-for (let round = 0; round < rounds; round++) {
-  for (const [name, engine] of Object.entries(engines)) {
-    const pair = await engine();
-    await pair.carry(bulkOctets / 8);
-    note(`${name} bulk CPU-s/GB`, (await cpuOf(() => pair.carry(bulkOctets))) / (bulkOctets / 1e9));
-    pair.end();
-    const shake = async (): Promise<void> => {
-      for (let count = 0; count < handshakes; count++) (await engine()).end();
-    };
-    note(`${name} handshake CPU-us, both ends`, ((await cpuOf(shake)) / handshakes) * 1e6);
-    const pairs: Pair[] = [];
-    collect();
-    const before = process.memoryUsage.rss();
-    for (let count = 0; count < idle; count++) pairs.push(await engine());
-    collect();
-    note(`${name} RSS bytes per idle connection and end`, (process.memoryUsage.rss() - before) / idle / 2);
-    for (const one of pairs) one.end();
-    await new Promise((resolve) => setTimeout(resolve, 200));
+/** RSS is measured where nothing else has been: in a process of its own, which answers with a number. */
+async function idleOctets(name: string): Promise<number> {
+  const engine = engines[name]!;
+  for (let count = 0; count < 50; count++) (await engine()).end();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  collect();
+  const before = process.memoryUsage.rss();
+  for (let count = 0; count < idle; count++) pairs.push(await engine());
+  // As an owner would once a second.
+  for (const pair of [...pairs, ...pairs]) pair.rest();
+  collect();
+  return (process.memoryUsage.rss() - before) / idle / 2;
+}
+
+async function compare(): Promise<void> {
+  const figures = new Map<string, number[]>();
+  const note = (figure: string, value: number): void =>
+    void figures.set(figure, [...(figures.get(figure) ?? []), value]);
+  for (let round = 0; round < Number(process.argv[2] ?? 3); round++) {
+    for (const [name, engine] of Object.entries(engines)) {
+      const pair = await engine();
+      await pair.carry(bulkOctets / 8);
+      note(`${name}: bulk, CPU-s/GB`, (await cpuOf(() => pair.carry(bulkOctets))) / (bulkOctets / 1e9));
+      pair.end();
+      const shake = async (): Promise<void> => {
+        for (let count = 0; count < handshakes; count++) (await engine()).end();
+      };
+      note(`${name}: connection and handshake, CPU-us`, ((await cpuOf(shake)) / handshakes) * 1e6);
+      const alone = spawnSync(process.execPath, ["--expose-gc", import.meta.filename, "--idle", name], {
+        encoding: "utf8",
+      });
+      note(`${name}: idle end, octets of RSS`, Number(alone.stdout));
+    }
+  }
+  for (const [name, values] of figures) {
+    values.sort((a, b) => a - b);
+    const of = (part: number): string => values[Math.round((values.length - 1) * part)]!.toPrecision(4);
+    process.stdout.write(`${name}: ${of(0)} / ${of(0.5)} / ${of(1)}\n`);
   }
 }
-for (const [name, values] of figures) {
-  values.sort((a, b) => a - b);
-  const of = (part: number): string => values[Math.round((values.length - 1) * part)]!.toFixed(3);
-  process.stdout.write(`${name}: ${of(0)} / ${of(0.5)} / ${of(1)}\n`);
-}
+
+const pairs: Pair[] = [];
+if (process.argv[2] === "--idle") process.stdout.write(String(Math.round(await idleOctets(process.argv[3]!))));
+else await compare();
+process.exit();

@@ -98,47 +98,16 @@ export class TlsMachine {
   write(pieces: readonly Uint8Array[]): void {
     if (this.#ssl === 0 || this.#isClosed) return;
     if (this.#phase !== "secured") throw new Error("written to before TLS was up");
-    const { staging } = this.#openssl;
     this.#works();
     forgetErrors(this.#openssl.calls);
     if (this.#underKey >= mostUnderKey) this.#updateKeys(KEY_UPDATE_OURS);
-    let staged = 0;
-    let records = 0;
-    const last = pieces.length - 1;
-    for (let index = 0; index <= last; index++) {
-      const piece = pieces[index]!;
-      let at = 0;
-      while (at < piece.length) {
-        const left = piece.length - at;
-        if (staged === 0 && (left >= recordOctets || index === last)) {
-          // Whole records go as they lie, and at the end what is left of them.
-          const room = (mostRecords - records) * recordOctets;
-          const whole = index === last ? left : left - (left % recordOctets);
-          const octets = Math.min(room, whole);
-          if (!this.#encrypt(at === 0 ? piece : piece.subarray(at), octets)) return;
-          at += octets;
-          records += Math.ceil(octets / recordOctets);
-        } else {
-          const octets = Math.min(recordOctets - staged, left);
-          staging.set(octets === piece.length ? piece : piece.subarray(at, at + octets), staged);
-          at += octets;
-          staged += octets;
-          if (staged < recordOctets) continue;
-          if (!this.#encrypt(staging, staged)) return;
-          staged = 0;
-          records++;
-        }
-        if (records < mostRecords) continue;
-        // Nothing is staged now: whoever is called may write to others.
-        if (!this.#sendRecords(records)) return;
-        records = 0;
-      }
+    let isWhole = false;
+    try {
+      this.#writeRecords(pieces);
+      isWhole = true;
+    } finally {
+      if (!isWhole) this.#openssl.path.clean();
     }
-    if (staged > 0) {
-      if (!this.#encrypt(staging, staged)) return;
-      records++;
-    }
-    if (records > 0) this.#sendRecords(records);
   }
 
   /** Says goodbye: nothing more will be written. What the peer still has to say is received. */
@@ -257,6 +226,48 @@ export class TlsMachine {
     this.#underKey = 0;
     forgetErrors(calls);
     if (calls.keyUpdate(this.#ssl, kind) !== 1) calls.clearErrors();
+  }
+
+  /** One record after the other; their ciphertext leaves in pieces of eight. */
+  #writeRecords(pieces: readonly Uint8Array[]): void {
+    const { staging } = this.#openssl;
+    let staged = 0;
+    let records = 0;
+    const last = pieces.length - 1;
+    for (let index = 0; index <= last; index++) {
+      const piece = pieces[index]!;
+      let at = 0;
+      while (at < piece.length) {
+        const left = piece.length - at;
+        if (staged === 0 && (left >= recordOctets || index === last)) {
+          // Whole records go as they lie, and at the end what is left of them.
+          const room = (mostRecords - records) * recordOctets;
+          const whole = index === last ? left : left - (left % recordOctets);
+          const octets = Math.min(room, whole);
+          if (!this.#encrypt(at === 0 ? piece : piece.subarray(at), octets)) return;
+          at += octets;
+          records += Math.ceil(octets / recordOctets);
+        } else {
+          const octets = Math.min(recordOctets - staged, left);
+          staging.set(octets === piece.length ? piece : piece.subarray(at, at + octets), staged);
+          at += octets;
+          staged += octets;
+          if (staged < recordOctets) continue;
+          if (!this.#encrypt(staging, staged)) return;
+          staged = 0;
+          records++;
+        }
+        if (records < mostRecords) continue;
+        // Nothing is staged now: whoever is called may write to others.
+        if (!this.#sendRecords(records)) return;
+        records = 0;
+      }
+    }
+    if (staged > 0) {
+      if (!this.#encrypt(staging, staged)) return;
+      records++;
+    }
+    if (records > 0) this.#sendRecords(records);
   }
 
   /** @returns false where it has failed. */

@@ -5,6 +5,8 @@ import { Worker } from "node:worker_threads";
 import { VERSION_NUMBER } from "./constants.ts";
 import { loadOpenSsl } from "./openssl.ts";
 import { openssl } from "../../test/support/tls-machines.ts";
+import type { Bindings } from "./bindings.ts";
+import { selfTest } from "./self-test.ts";
 
 test("OpenSSL is found in this program, is the one that Node names, and is loaded once", () => {
   const loaded = openssl();
@@ -31,3 +33,28 @@ test("several threads speak TLS at once, each on its own, and end without any ha
   await Promise.all(gone);
   assert.equal(openssl().calls.peekError(), 0);
 });
+
+const faults: Readonly<Record<string, (calls: Bindings) => Partial<Bindings>>> = {
+  "no suite to try": () => ({ ctxOldSuites: () => 0 }),
+  "no handshake": () => ({ failure: () => 1 }),
+  "no write": () => ({ write: () => 0 }),
+  "no read": (calls) => {
+    let hasRead = false;
+    return {
+      read: () => ((hasRead = true), 0),
+      failure: (ssl, result) => (hasRead ? 1 : calls.failure(ssl, result)),
+    };
+  },
+  "other octets than were sent": (calls) => ({
+    write: (ssl, bytes, length, written) => calls.write(ssl, Buffer.from(bytes).fill(1, 39_999), length, written),
+  }),
+  "an alert that says something else": () => ({ errorReason: () => null }),
+};
+for (const [fault, change] of Object.entries(faults)) {
+  test(`the self-test finds ${fault}, and leaves everything as it was`, () => {
+    const sound = openssl();
+    assert.equal(selfTest({ ...sound, calls: { ...sound.calls, ...change(sound.calls) } }), fault);
+    sound.calls.clearErrors();
+    assert.equal(selfTest(sound), undefined);
+  });
+}

@@ -188,6 +188,18 @@ test("a chain of more than a hundred authorities is too long, and one of ninety 
   longer!.release();
 });
 
+test("a chain that fills more than OpenSSL writes at once is sent whole, and refused for its length", () => {
+  const huge = contextOf("server", { ...bob, chain: bob.chain.repeat(500) });
+  const [ours, theirs] = [new Heard(client), new Heard(huge)];
+  ours.machine.start();
+  feed(theirs.machine, Buffer.concat(ours.sent.splice(0)), uncut);
+  assert.ok(theirs.sent.reduce((octets, piece) => octets + piece.length, 0) > 200_000);
+  exchange(ours, theirs);
+  assert.deepEqual(ours.error?.type, { code: "tls.protocol", reason: "excessive message size" });
+  assert.equal(theirs.error?.type.code, "tls.alert");
+  huge.release();
+});
+
 test("a client that offers other protocols is refused by an alert; one that offers none gets none", async () => {
   const other = contextOf("client", alice, { protocols: ["http/1.1", "smtp"] });
   const [ours, theirs] = [new Heard(other), new Heard(server)];
