@@ -9,7 +9,6 @@ import { formatAuthority } from "../../core/protocol/hbone/authority.ts";
 import { HboneError } from "../../core/protocol/hbone/hbone-error.ts";
 import { parseConnect, type ConnectRequest } from "../../core/protocol/hbone/request.ts";
 import { acceptedHeaders, connectStatus, goneHeaders } from "../../core/protocol/hbone/response.ts";
-import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import type { Connection } from "../connection/connection.ts";
 import { TcpEnd } from "../relay/tcp-end.ts";
@@ -17,6 +16,7 @@ import type { IncomingStream } from "../tunnel/hbone-server.ts";
 import { baggageOf } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
+import { uriOf } from "./identity-uri.ts";
 import { probableService } from "./inbound-service.ts";
 import { localOf } from "./socket-ends.ts";
 import type { ServedPod } from "./pod.ts";
@@ -37,7 +37,7 @@ export async function handleInboundHbone(
     protocol: "hbone",
     trace: ("trace" in request && request.trace?.traceId) || nextTraceContext().traceId,
     source: peer.remote,
-    sourceIdentity: formatIdentity(peer.identity),
+    sourceIdentity: uriOf(peer.identity),
     destination: peer.local,
     authority: request instanceof HboneError ? undefined : formatAuthority(request.authority),
   };
@@ -81,7 +81,7 @@ async function connectInside(
   if (!gateway)
     facts.sourceWorkload = context.mesh.state.workloadByAddress(context.settings.network, peer.remote.address);
   facts.destinationWorkload = local;
-  facts.destinationIdentity = local && formatIdentity(pod.identityOf(local));
+  facts.destinationIdentity = local && uriOf(pod.identityOf(local));
   if (context.settings.responseBaggage) facts.sourceBaggage = request.baggage;
   if (local) {
     const { authority, forwarded } = request;
@@ -135,7 +135,7 @@ async function connectInside(
   const [tunnel, application] = [stream.accept(acceptedHeaders(baggage)), new TcpEnd(socket, context.resets)];
   // After the answer, and before whatever the client says.
   if (decision.proxyHeader !== undefined) {
-    application.write(proxyHeader(peer.remote, decision.proxyHeader.destination, formatIdentity(peer.identity)));
+    application.write(proxyHeader(peer.remote, decision.proxyHeader.destination, uriOf(peer.identity)));
   }
   connection.open(tunnel, application);
   return undefined;

@@ -4,7 +4,7 @@ import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identi
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { PodInfo } from "../../core/protocol/zds/messages.ts";
 import type { CloseRecord, ConnectionFacts } from "../connection/close-record.ts";
-import { Connection } from "../connection/connection.ts";
+import { Connection, type ConnectionHost } from "../connection/connection.ts";
 import { PodDns } from "../dns/pod-dns.ts";
 import { HboneServer } from "../tunnel/hbone-server.ts";
 import { TunnelPool } from "../tunnel/pool.ts";
@@ -37,10 +37,18 @@ export class ServedPod {
   readonly #dns: PodDns | undefined;
   readonly #connections: PodConnections;
   readonly #onPodGone: () => void;
+  /** What its connections tell: one for all of them. */
+  readonly #host: ConnectionHost = {
+    nowMs: () => this.#context.clock.nowMs(),
+    opened: (opened, client, server) => this.#context.host.opened?.(opened, client, server),
+    closed: (closed, record) => this.#closed(closed, record),
+  };
   #phase: PodPhase = "serving";
   /** SPIFFE URI of the certificate in use; undefined until there is one. */
   #uri: string | undefined;
   #awaitsIdentity = false;
+  /** As of the last connection. */
+  #identity: Identity | undefined;
 
   /** @param onPodGone called once nothing of the pod is left here, after `leave`. */
   constructor(context: WorkerContext, delivery: PodDelivery, onPodGone: () => void) {
@@ -118,18 +126,15 @@ export class ServedPod {
   }
 
   /** The identity that this pod's certificate must have: its account, in the trust domain that control says. */
-  identityOf(workload: MeshWorkload): Identity {
+  identityOf({ trustDomain }: MeshWorkload): Identity {
     const { namespace, serviceAccount } = this.info;
-    return { trustDomain: workload.trustDomain, namespace, serviceAccount };
+    if (this.#identity?.trustDomain !== trustDomain) this.#identity = { trustDomain, namespace, serviceAccount };
+    return this.#identity;
   }
 
   /** A new connection of this pod, registered before anything is decided about it. */
   begin(facts: ConnectionFacts): Connection {
-    const connection = new Connection(facts, {
-      nowMs: () => this.#context.clock.nowMs(),
-      opened: (opened, client, server) => this.#context.host.opened?.(opened, client, server),
-      closed: (closed, record) => this.#closed(closed, record),
-    });
+    const connection = new Connection(facts, this.#host);
     this.#context.registry.add(connection, this.uid);
     this.#connections.began();
     return connection;

@@ -7,7 +7,6 @@ import type { Endpoint } from "../../core/base/ip.ts";
 import { connectHeaders } from "../../core/protocol/hbone/request.ts";
 import type { ConnectResponse } from "../../core/protocol/hbone/response.ts";
 import type { TraceContext } from "../../core/protocol/hbone/trace-context.ts";
-import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import { openClientTunnel } from "../tunnel/hbone-client.ts";
@@ -17,6 +16,7 @@ import { TunnelError, type ClientTunnel, type StreamOpener, type TunnelStream } 
 import { baggageOf } from "./baggage.ts";
 import type { WorkerCertificate } from "./certificates.ts";
 import type { WorkerContext } from "./context.ts";
+import { uriOf } from "./identity-uri.ts";
 import type { ServedPod } from "./pod.ts";
 
 /** A CONNECT that was answered with 200. */
@@ -96,7 +96,7 @@ export class TunnelDialer {
   }
 
   #held(source: MeshWorkload): WorkerCertificate | undefined {
-    return this.#context.certificates.current(formatIdentity(this.#pod.identityOf(source)));
+    return this.#context.certificates.current(uriOf(this.#pod.identityOf(source)));
   }
 
   #certificate(source: MeshWorkload): Promise<WorkerCertificate | TunnelError> {

@@ -133,6 +133,7 @@ class Incoming implements IncomingStream {
 
   accept(headers: Readonly<Record<string, string | number>>): TunnelStream {
     this.#isAnswered = true;
+    this.#end.decided();
     const { ":status": status = 200, ...fields } = headers;
     this.#link.connection.answer(this.#stream, Number(status), fieldsOf(fields));
     return this.#end;
@@ -164,7 +165,8 @@ class Incoming implements IncomingStream {
 /** A stream whose server may still have to decide about it: until then little is held for it, and its end is told to the decision. */
 class WaitingStream extends OwnStream {
   readonly #server: OwnServer;
-  readonly #incoming: Incoming;
+  /** Not kept once it is answered: its headers are of no use to a connection that lasts. */
+  #incoming: Incoming | undefined;
 
   constructor(server: OwnServer, incoming: Incoming, link: TunnelConnection, stream: H2Stream, ended: boolean) {
     super(link, stream, ended);
@@ -172,14 +174,18 @@ class WaitingStream extends OwnStream {
     this.#incoming = incoming;
   }
 
+  decided(): void {
+    this.#incoming = undefined;
+  }
+
   override data(stream: H2Stream, piece: Uint8Array): void {
     super.data(stream, piece);
-    if (this.#incoming.isUndecided && this.held > mostEarlyOctets) this.abandon(errorCodes.ENHANCE_YOUR_CALM);
+    if (this.#incoming?.isUndecided === true && this.held > mostEarlyOctets) this.abandon(errorCodes.ENHANCE_YOUR_CALM);
   }
 
   override closed(): void {
     super.closed();
-    this.#incoming.abandoned();
+    this.#incoming?.abandoned();
     this.#server.streamGone();
   }
 }
