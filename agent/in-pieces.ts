@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 /**
- * Carries `pieces` through to the end and hands each on at once.
+ * Carries `pieces` through to the end and hands each on at once, but for so many at a time that whoever takes them in sets the pace.
  * @returns what they came to, once all have arrived.
  */
 export async function handInPieces<Piece, Result>(
@@ -17,6 +17,10 @@ export async function handInPieces<Piece, Result>(
       return next.value;
     }
     underWay.push(hand(next.value));
+    if (underWay.length > mostAhead) await underWay.shift();
     await nextTurn();
   }
 }
+
+/** Enough for a worker never to wait for this thread. */
+const mostAhead = 8;

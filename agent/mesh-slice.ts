@@ -1,5 +1,5 @@
 /**
- * A piece of the mesh on its way to the workers: so much that a turn of a worker's loop takes it in about half a millisecond. What
+ * A piece of the mesh on its way to the workers: so much that a worker takes it in within a fraction of a millisecond. What
  * control sent goes as it came, in buffers that the threads share; who takes it in decodes it.
  */
 import type { MeshUpdate } from "../core/decision/mesh-state.ts";
@@ -23,9 +23,18 @@ export interface PackedResources {
   readonly at: readonly number[];
 }
 
-/** What a slice costs who applies it: a workload is 1. */
+/** What a slice costs who applies it, in workloads: some five microseconds each. */
 export const weights = { removal: 1, workload: 1, service: 4, policy: 4 } as const;
-export const heaviestSlice = 100;
+/** Two slices are under way to a worker, and may come in one turn of its loop. */
+export const heaviestSlice = 50;
+
+/** Whether more of the same is likely to follow. */
+export function isFull({ removed, packed = [] }: MeshSlice): boolean {
+  let weight = (removed?.addresses?.length ?? 0) + (removed?.policies?.length ?? 0);
+  // Light ones of the two kinds of address are not told apart here.
+  for (const { kind, at } of packed) weight += at.length * (kind === "policies" ? weights.policy : weights.workload);
+  return weight >= heaviestSlice / weights.service;
+}
 
 /** Collects slices, in order. What is light enough goes together, and is then seen at once or not at all. */
 export class SliceCutter {

@@ -14,6 +14,7 @@ import type { AccessLog } from "../access-log/access-log.ts";
 import { ConnectionRegistry } from "../connection/registry.ts";
 import type { Counters } from "../metrics/counters.ts";
 import type { GaugeRow } from "../metrics/rows.ts";
+import { isFull, type MeshSlice } from "../mesh-slice.ts";
 import { reporterOf } from "../metrics/traffic-labels.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import {
@@ -182,8 +183,7 @@ export class DataPlaneWorker {
   receive(message: ToWorker): void {
     switch (message.kind) {
       case "mesh":
-        this.#context.mesh.apply(message.update);
-        return this.#modules.send({ kind: "mesh-applied", sequence: message.sequence });
+        return this.#takeMesh(message.update, message.sequence);
       case "certificate":
         return this.#context.certificates.put(message.delivery);
       case "certificate-dropped":
@@ -250,6 +250,16 @@ export class DataPlaneWorker {
     this.#forEachPod((pod) => pod.lost());
     this.#signs?.beat(this.#index, 0);
     this.#modules.accessLog.flush();
+  }
+
+  /** The sender is told at once; in the midst of a large push and with connections open, when these have had their turn. */
+  #takeMesh(slice: MeshSlice, sequence: number): void {
+    const { mesh, registry } = this.#context;
+    const { clock, send } = this.#modules;
+    mesh.apply(slice);
+    const applied = (): void => send({ kind: "mesh-applied", sequence });
+    if (registry.size > 0 && isFull(slice)) clock.after(breathMs, applied);
+    else applied();
   }
 
   /** @param text a whole filter: the main thread has understood it. */
@@ -382,4 +392,5 @@ class WorkerMemoryError extends Error {
 }
 
 const gateSilenceMs = 10_000;
+const breathMs = 1;
 const lastMomentMs = 200;

@@ -1,7 +1,7 @@
 /**
  * One load of a mesh into an agent's threads, in a process of its own: responses from files, decoded, taken in, handed to two
  * workers and acknowledged, as the agent does it. Prints one line of JSON.
- * Usage: node --expose-gc state-load-run.ts FILE..., each a delta response as it came in.
+ * Usage: node state-load-run.ts FILE..., each a delta response as it came in.
  */
 import { readFileSync } from "node:fs";
 import { getHeapStatistics } from "node:v8";
@@ -11,6 +11,7 @@ import { readDeltaResponse } from "../../core/protocol/xds/response-reader.ts";
 import type { DeltaStream } from "../../control/client/delta-stream.ts";
 import type { ControlError } from "../../control/client/grpc-errors.ts";
 import { runXdsSession } from "../../control/client/xds-session.ts";
+import { giveMemoryBack } from "../../agent/garbage.ts";
 import { handInPieces } from "../../agent/in-pieces.ts";
 import { MeshInventory } from "../../agent/mesh-inventory.ts";
 import { Workers } from "../../agent/workers.ts";
@@ -28,7 +29,7 @@ export interface LoadCost {
   readonly mainLongestTurnMs: number;
   readonly mainHeapBytes: number;
   readonly workers: readonly Omit<WorkerCost, "kind" | "id">[];
-  /** Growth of the whole process: when all is loaded, and after rubbish has been collected. */
+  /** Growth of the whole process: when all is loaded, and after garbage has been collected. */
   readonly rssBytes: number;
   readonly rssSettledBytes: number;
   readonly processCpuMs: number;
@@ -152,7 +153,7 @@ function ask(gc: boolean): Promise<WorkerCost[]> {
 
 async function settled(): Promise<{ readonly workers: readonly WorkerCost[]; readonly mainHeap: number }> {
   const all = await ask(true);
-  for (let times = 0; times < 3; times++) globalThis.gc?.();
+  giveMemoryBack();
   return { workers: all, mainHeap: getHeapStatistics().used_heap_size };
 }
 

@@ -1,9 +1,10 @@
 /** A data-plane thread as the agent runs it, which also tells what the mesh costs it. */
 import { getHeapStatistics } from "node:v8";
 import { parentPort } from "node:worker_threads";
+import { giveMemoryBack } from "../../agent/garbage.ts";
 import "../../agent/worker/main.ts";
 
-/** Asked for by `{ kind: "bench-cost" }`, answered once rubbish has been collected where `gc` is set. */
+/** Asked for by `{ kind: "bench-cost" }`, answered once garbage has been collected where `gc` is set. */
 export interface WorkerCost {
   readonly kind: "bench-cost";
   readonly id: number;
@@ -38,7 +39,7 @@ setInterval(() => {
 parentPort?.on("message", (message: { readonly kind: string; readonly id: number; readonly gc: boolean }) => {
   if (message.kind !== "bench-cost") return;
   const cpu = cpuMs();
-  if (message.gc) for (let times = 0; times < 3; times++) globalThis.gc?.();
+  if (message.gc) giveMemoryBack();
   const { used_heap_size, total_heap_size, external_memory } = getHeapStatistics();
   parentPort?.postMessage({
     kind: "bench-cost",

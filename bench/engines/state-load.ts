@@ -44,7 +44,7 @@ function measured(size: MeshSize): LoadRow {
   writeFileSync(files[1]!, policyResponse(size));
   const script = new URL("./state-load-run.ts", import.meta.url).pathname;
   const costs = Array.from({ length: Number(values.rounds) }, () => {
-    const line = execFileSync(process.execPath, ["--expose-gc", script, ...files], { encoding: "utf8" });
+    const line = execFileSync(process.execPath, [script, ...files], { encoding: "utf8" });
     return JSON.parse(line) as LoadCost;
   }).sort((one, other) => one.wallMs - other.wallMs);
   return { size, cost: costs[costs.length >> 1]! };

@@ -15,7 +15,6 @@ export class Interned<T> {
   readonly #groups: number;
   readonly #make: (octets: Buffer, start: number, end: number) => T;
   #next = 0;
-  #made = 0;
   #hash = 0;
 
   /**
@@ -33,24 +32,20 @@ export class Interned<T> {
     return this.#hash;
   }
 
-  /** How often a value had to be made. */
-  get made(): number {
-    return this.#made;
-  }
-
   /** @throws what `make` throws. */
   of(octets: Buffer, start: number, end: number): T {
     const hash = hashOf(octets, start, end);
     this.#hash = hash;
     const first = ((hash ^ (hash >>> 15)) & this.#groups) * ways;
+    let free: number | undefined;
     for (let at = first; at < first + ways; at++) {
       const entry = this.#entries[at];
-      if (entry?.hash === hash && isSame(entry.key, octets, start, end)) return entry.value;
+      if (entry === undefined) free ??= at;
+      else if (entry.hash === hash && isSame(entry.key, octets, start, end)) return entry.value;
     }
-    this.#made += 1;
     const value = this.#make(octets, start, end);
-    this.#next = (this.#next + 1) % ways;
-    this.#entries[first + this.#next] = { hash, key: octets.toString("latin1", start, end), value };
+    if (free === undefined) this.#next = (this.#next + 1) % ways;
+    this.#entries[free ?? first + this.#next] = { hash, key: octets.toString("latin1", start, end), value };
     return value;
   }
 }

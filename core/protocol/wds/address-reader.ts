@@ -6,7 +6,13 @@
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { Interned } from "../../base/interned.ts";
 import { formatIp } from "../../base/ip.ts";
-import { GatewayAddress, Locality as LocalityMessage, Workload } from "../generated/workload.ts";
+import {
+  GatewayAddress,
+  Locality as LocalityMessage,
+  Workload,
+  Workload_ServicesEntry,
+  type PortList,
+} from "../generated/workload.ts";
 import { decodeAddress, type MeshAddress } from "./address.ts";
 import { CompactWorkload, isSameTraits, type WorkloadTraits } from "./compact-workload.ts";
 import { gatewayOf, type GatewayRef } from "./gateway.ts";
@@ -39,7 +45,7 @@ export class AddressReader {
 
   /** Undefined for whatever is not quite ordinary. */
   #workload(end: number): MeshWorkload | undefined {
-    const draft: Draft = { ...emptyDraft, addresses: [], traits: { ...noTraits } };
+    const draft: Draft = { ...emptyDraft, traits: { ...noTraits } };
     while (this.#at < end) {
       const tagAt = this.#at;
       const tag = this.#varint();
@@ -68,7 +74,7 @@ export class AddressReader {
         [draft.nameFrom, draft.nameTo] = [from, to];
         return isAscii(octets, from, to);
       case 3:
-        return addressInto(draft.addresses, octets, from, to);
+        return addressInto(draft, octets, from, to);
       case 8:
         return (draft.traits.waypoint = this.#shared(this.#gateways, from, to)) !== undefined;
       case 9: {
@@ -163,10 +169,10 @@ interface Draft {
   uidTo: number;
   nameFrom: number;
   nameTo: number;
-  /** Entries that stand together, with their tags: a message of nothing else. */
+  /** Entries that stand together, with their tags. */
   policies: Range;
   services: Range;
-  readonly addresses: string[];
+  addresses: readonly string[];
   node: string;
   locality: Locality;
   healthy: boolean;
@@ -238,8 +244,22 @@ function textIn(octets: Buffer, from: number, to: number): string | undefined {
 }
 
 function servicesIn(octets: Buffer, from: number, to: number): WorkloadTraits["services"] | undefined {
-  const message = messageIn(Workload, octets, from, to);
-  const services = message && servicesOf(message.services);
+  const reader = new BinaryReader(octets.subarray(from, to));
+  const entries: Record<string, PortList> = {};
+  try {
+    while (reader.pos < reader.len) {
+      reader.uint32();
+      const length = reader.uint32();
+      const end = reader.pos + length;
+      const { key, value } = Workload_ServicesEntry.decode(reader, length);
+      // One that ends early leaves octets that the workload itself would read.
+      if (reader.pos !== end) return undefined;
+      if (value !== undefined) entries[key] = value;
+    }
+  } catch {
+    return undefined;
+  }
+  const services = servicesOf(entries);
   return services instanceof WdsError ? undefined : services;
 }
 
@@ -273,9 +293,10 @@ function messageIn<T>(
   }
 }
 
-function addressInto(addresses: string[], octets: Buffer, from: number, to: number): boolean {
+/** A list of its own length: one that is pushed to has room for seventeen. */
+function addressInto(draft: Draft, octets: Buffer, from: number, to: number): boolean {
   const text = to - from === 4 ? formatIpv4(octets, from) : formatIp(octets.subarray(from, to));
-  if (text !== undefined) addresses.push(text);
+  if (text !== undefined) draft.addresses = draft.addresses.length === 0 ? [text] : draft.addresses.concat(text);
   return text !== undefined;
 }
 
@@ -335,7 +356,7 @@ const emptyDraft: Draft = {
   nameTo: 0,
   policies: noRange,
   services: noRange,
-  addresses: [],
+  addresses: none,
   node: "",
   locality: nowhere,
   healthy: true,

@@ -36,7 +36,7 @@ export function portOf(field: string, port: number): number | WdsError {
   return port <= highestPort ? port : new WdsError({ code: "wds.bad-port", field, port });
 }
 
-export function portMappings(field: string, ports: readonly Port[]): PortMapping[] | WdsError {
+export function portMappings(field: string, ports: readonly Port[]): readonly PortMapping[] | WdsError {
   return allOf(ports, (port) => {
     const servicePort = portOf(`${field}.service_port`, port.servicePort);
     if (servicePort instanceof WdsError) return servicePort;
@@ -66,13 +66,16 @@ export function required(field: string, value: string): string | WdsError {
   return value === "" ? new WdsError({ code: "wds.missing", field }) : value;
 }
 
-/** All items parsed, or the first error. */
-export function allOf<In, Out>(items: readonly In[], parse: (item: In) => Out | WdsError): Out[] | WdsError {
-  const parsed: Out[] = [];
-  for (const item of items) {
+/** All items parsed, or the first error. Of fifty thousand records' lists most are empty: they are one, and no other has room to spare. */
+export function allOf<In, Out>(items: readonly In[], parse: (item: In) => Out | WdsError): readonly Out[] | WdsError {
+  if (items.length === 0) return none;
+  const parsed = new Array<Out>(items.length);
+  for (const [at, item] of items.entries()) {
     const one = parse(item);
     if (one instanceof WdsError) return one;
-    parsed.push(one);
+    parsed[at] = one;
   }
   return parsed;
 }
+
+const none: readonly never[] = [];

@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { MeshState, type MeshUpdate } from "../core/decision/mesh-state.ts";
+import { Address } from "../core/protocol/generated/workload.ts";
+import { readDeltaResponse } from "../core/protocol/xds/response-reader.ts";
+import { addressType } from "../core/protocol/wds/address.ts";
+import { authorizationType } from "../core/protocol/wds/authorization.ts";
+import type { DeltaResource, DeltaUpdate } from "../core/protocol/xds/delta-client.ts";
+import { addressResponse, policyResponse } from "../test/support/large-mesh.ts";
+import { MeshInventory } from "./mesh-inventory.ts";
+import { heaviestSlice, isFull, SliceReader, weights } from "./mesh-slice.ts";
+
+const size = { workloads: 40, services: 6, policies: 12 };
+const versions = ["1", "2"].map((version) => ({
+  addresses: readDeltaResponse(Buffer.from(addressResponse(size, version))).resources,
+  policies: readDeltaResponse(Buffer.from(policyResponse(size, version))).resources,
+}));
+const addressNames = versions[0]!.addresses.map(({ name }) => name);
+const policyNames = versions[0]!.policies.map(({ name }) => name);
+
+test("in whatever pieces a mesh comes, workers know in the end what they would know of all of it at once", () => {
+  fc.assert(
+    fc.property(fc.array(updates, { maxLength: 12 }), fc.nat(), (all, cut) => {
+      const inventory = new MeshInventory("node1");
+      const [worker, whole] = [new MeshState(), new MeshState()];
+      const [reader, other] = [new SliceReader(), new SliceReader()];
+      let late: MeshState | undefined;
+      for (const [at, update] of all.entries()) {
+        const { slices } = inventory.take(update);
+        for (const slice of slices) worker.apply(reader.updateOf(structuredClone(slice)));
+        whole.apply(joined(slices.map((slice) => other.updateOf(slice))));
+        // One that begins in the midst is fed with everything, and then with what follows.
+        if (at === cut % all.length) late = inventory.state;
+        else for (const slice of slices) late?.apply(new SliceReader().updateOf(slice));
+      }
+      assert.deepEqual(contentOf(worker), contentOf(whole));
+      assert.deepEqual(contentOf(worker), contentOf(inventory.state));
+      if (late !== undefined) assert.deepEqual(contentOf(worker), contentOf(late));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("an update that fits into a slice is one, so that nobody meets half of it", () => {
+  const inventory = new MeshInventory();
+  const { slices } = inventory.take({
+    typeUrl: addressType,
+    nonce: "1",
+    resources: versions[0]!.addresses.slice(0, 9),
+    removed: ["gone", "c//Pod/gone/too"],
+  });
+  assert.equal(slices.length, 1);
+  assert.deepEqual(slices[0]?.removed?.addresses, ["gone", "c//Pod/gone/too"]);
+});
+
+test("of a push that does not fit removals are heard first, and services before workloads that back them", () => {
+  const many = { workloads: 300, services: 30, policies: 0 };
+  const { resources } = readDeltaResponse(Buffer.from(addressResponse(many)));
+  const inventory = new MeshInventory();
+  const removed = Array.from({ length: 120 }, (_, at) => `gone-${at}`);
+  const { slices } = inventory.take({ typeUrl: addressType, nonce: "1", resources: resources.toReversed(), removed });
+  const reader = new SliceReader();
+  const order = slices.flatMap((slice) => {
+    const { removed: names, services = [], workloads = [] } = reader.updateOf(slice);
+    return [
+      ...(names?.addresses ?? []).map(() => "removal"),
+      ...services.map(() => "service"),
+      ...workloads.map(() => "workload"),
+    ];
+  });
+  assert.deepEqual(order, [
+    ...Array<string>(120).fill("removal"),
+    ...Array<string>(30).fill("service"),
+    ...Array<string>(300).fill("workload"),
+  ]);
+});
+
+test("no slice is heavier than a turn may be, and all but the last of a push are told as full", () => {
+  const inventory = new MeshInventory();
+  const many = { workloads: 1_000, services: 40, policies: 200 };
+  const intakes = [
+    inventory.take(readDeltaResponse(Buffer.from(policyResponse(many)))),
+    inventory.take(readDeltaResponse(Buffer.from(addressResponse(many)))),
+  ];
+  for (const { slices, rejected } of intakes) {
+    assert.deepEqual(rejected, []);
+    for (const slice of slices.slice(0, -1)) assert.ok(isFull(slice));
+    for (const slice of slices) {
+      const { workloads = [], services = [], policies = [] } = new SliceReader().updateOf(slice);
+      const weight =
+        workloads.length * weights.workload + services.length * weights.service + policies.length * weights.policy;
+      assert.ok(weight < heaviestSlice + weights.service, `${weight}`);
+    }
+  }
+  assert.equal(isFull(inventory.take(one(versions[0]!.addresses[9]!)).slices[0]!), false);
+});
+
+function one(resource: DeltaResource): DeltaUpdate {
+  return { typeUrl: addressType, nonce: "1", resources: [resource], removed: [] };
+}
+
+/** As objects, in one piece. */
+function joined(all: readonly MeshUpdate[]): MeshUpdate {
+  return {
+    workloads: all.flatMap(({ workloads = [] }) => workloads),
+    services: all.flatMap(({ services = [] }) => services),
+    policies: all.flatMap(({ policies = [] }) => policies),
+    removed: {
+      addresses: all.flatMap(({ removed }) => removed?.addresses ?? []),
+      policies: all.flatMap(({ removed }) => removed?.policies ?? []),
+    },
+  };
+}
+
+/** Everything that can be asked for, whatever the order in which it came. */
+function contentOf(state: MeshState): unknown {
+  const workloads = [...state.workloads()].sort((one, other) => (one.uid < other.uid ? -1 : 1));
+  const services = [...state.services()].sort((one, other) => (one.key < other.key ? -1 : 1));
+  return {
+    counts: state.counts,
+    workloads: workloads.map((workload) => ({
+      uid: workload.uid,
+      revision: workload.canonicalRevision,
+      healthy: workload.healthy,
+      byName: state.workloadOf(workload.namespace, workload.name)?.uid,
+      byAddress: workload.addresses.map((address) => state.workloadByAddress(workload.network, address)?.uid),
+      unknown: state.policiesListedBy(workload).unknown,
+    })),
+    services: services.map((service) => ({
+      ...service,
+      byAddress: service.vips.map(({ network, address }) => state.serviceByAddress(network, address, "")?.service.key),
+      byHostname: state.serviceByHostname(service.hostname, "")?.key,
+      healthy: [...state.endpoints(service).keys()].sort(),
+      behind: [...state.workloadsBehind(service.key)].map(({ uid }) => uid).sort(),
+    })),
+    policies: policyNames.map((name) => state.policy(name)),
+  };
+}
+
+const updates: fc.Arbitrary<DeltaUpdate> = fc.oneof(
+  fc
+    .record({
+      version: fc.constantFrom(...versions),
+      sent: fc.uniqueArray(fc.nat(addressNames.length - 1), { maxLength: addressNames.length }),
+      removed: fc.array(fc.constantFrom(...addressNames), { maxLength: 20 }),
+      torn: fc.nat(30),
+    })
+    .map(({ version, sent, removed, torn }) => ({
+      typeUrl: addressType,
+      nonce: "1",
+      resources: sent.map((at) => (at === torn ? damaged(version.addresses[at]!) : version.addresses[at]!)),
+      removed,
+    })),
+  fc
+    .record({
+      version: fc.constantFrom(...versions),
+      sent: fc.uniqueArray(fc.nat(policyNames.length - 1)),
+      removed: fc.array(fc.constantFrom(...policyNames)),
+    })
+    .map(({ version, sent, removed }) => ({
+      typeUrl: authorizationType,
+      nonce: "1",
+      resources: sent.map((at) => version.policies[at]!),
+      removed,
+    })),
+);
+
+function damaged({ name, version }: DeltaResource): DeltaResource {
+  return { name, version, bytes: Address.encode({ type: undefined }).finish() };
+}
