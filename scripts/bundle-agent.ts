@@ -13,15 +13,22 @@ import { build as bundle, type Plugin } from "esbuild";
 /** What is loaded by name: whoever starts the agent, and whoever starts a worker. Extensions are left out. */
 export const agentEntries = ["main", "worker/main"] as const;
 
+export type AgentEntry = (typeof agentEntries)[number];
+
 /**
  * Replaces everything in `dist/agent` by its entries.
  * @param dist a compiled tree, `dist/agent/main.js` being the agent. @param sources of which it was compiled.
+ * @returns the packages that each entry carries in it, sorted.
  */
-export async function bundleAgent(dist: string, sources: string = checkout): Promise<void> {
+export async function bundleAgent(
+  dist: string,
+  sources: string = checkout,
+): Promise<Readonly<Record<AgentEntry, readonly string[]>>> {
   const agent = join(dist, "agent");
   const unfinished = `${agent}.${process.pid}`;
   try {
-    await bundle({
+    const { metafile } = await bundle({
+      metafile: true,
       entryPoints: Object.fromEntries(agentEntries.map((name) => [name, join(sources, "agent", `${name}.ts`)])),
       outdir: unfinished,
       bundle: true,
@@ -41,9 +48,20 @@ export async function bundleAgent(dist: string, sources: string = checkout): Pro
     });
     rmSync(agent, { recursive: true, force: true });
     renameSync(unfinished, agent);
+    const packages = (entry: AgentEntry): string[] => {
+      const file = resolve(unfinished, `${entry}.js`);
+      const [, output] = Object.entries(metafile.outputs).find(([path]) => resolve(path) === file) ?? [];
+      return packagesOf(Object.keys(output?.inputs ?? {}));
+    };
+    return { main: packages("main"), "worker/main": packages("worker/main") };
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
   }
+}
+
+function packagesOf(files: readonly string[]): string[] {
+  const names = files.map((file) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]);
+  return [...new Set(names.filter((name) => name !== undefined))].sort();
 }
 
 /** Node's own modules as the objects they are. */

@@ -32,6 +32,8 @@ export interface LoopbackPod {
   readonly address: string;
   /** Where a captured connection is sent to; `target` is what SO_ORIGINAL_DST would say. */
   readonly connectOut: (target: Endpoint) => Socket;
+  /** Where another process can connect to as often as it is to be led there. */
+  readonly portOut: (target: Endpoint, times: number) => number;
   /** The same for a plaintext connection that reached the pod. */
   readonly connectIn: (target: Endpoint, from?: string) => Socket;
   /** TCP to the pod's 15001 or 15006 itself, which nobody has redirected: SO_ORIGINAL_DST then says what was connected to. */
@@ -165,6 +167,10 @@ export class LoopbackMesh {
       address,
       hbonePort: hbone.port,
       connectOut: (target) => this.#captured(address, outbound.port, target, address),
+      portOut: (target, times) => {
+        this.#expect(outbound.port, Array<Endpoint>(times).fill(target));
+        return outbound.port;
+      },
       connectIn: (target, from = "10.99.0.9") => this.#captured(address, plaintext.port, target, from),
       connectTo: (own, from) => {
         const { port } = own === 15_001 ? outbound : plaintext;
@@ -203,9 +209,13 @@ export class LoopbackMesh {
     for (const close of this.#closers) close();
   }
 
+  #expect(port: number, targets: readonly (Endpoint | undefined)[]): void {
+    this.#targets.set(port, [...(this.#targets.get(port) ?? []), ...targets]);
+  }
+
   #captured(address: string, port: number, target: Endpoint | undefined, from: string): Socket {
     const socket = connect({ host: address, port, localAddress: from, allowHalfOpen: true, noDelay: true });
-    this.#targets.set(port, [...(this.#targets.get(port) ?? []), target]);
+    this.#expect(port, [target]);
     socket.on("error", () => {});
     this.#closers.push(() => socket.destroy());
     return socket;
