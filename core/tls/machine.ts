@@ -19,7 +19,7 @@ export interface TlsOwner {
   /**
    * For the transport, in this order.
    * @returns whether somebody still reads `ciphertext` after this call. Where it says no, something else is soon written over it, of
-   * whichever connection: so only where it has been sent or copied.
+   * whichever connection: so only where it has been sent or copied. The same machine may be in the middle of a write: no other from here.
    */
   send(ciphertext: Buffer): boolean;
   /** The handshake is over, and the peer's chain holds. Once. Plaintext may follow at once: whom the peer proved to be is judged here. */
@@ -206,8 +206,7 @@ export class TlsMachine {
     if (!wasSecured && isSecured) this.#phase = "secured";
     if (failure === FAILED_ENDED) this.#hasEnded = true;
     // From here on our owner may do anything.
-    if (!this.#sendAll(out)) return;
-    if (!wasSecured && isSecured) this.#owner.secured();
+    if (this.#sendAll(out) && !wasSecured && isSecured) this.#owner.secured();
     if (plaintext !== undefined && (this.#ssl === 0 || !this.#owner.received(plaintext, records))) {
       octets.release(plaintext);
     }
@@ -294,13 +293,13 @@ export class TlsMachine {
     const { path, octets } = this.#openssl;
     this.#underKey += records;
     const most = records * mostPerRecord + mostBeside;
-    const into = octets.room(most);
-    const got = path.drain(into, most);
-    if (got > 0) {
-      const piece = octets.take(got);
-      if (!this.#owner.send(piece)) octets.release(piece);
-    }
-    return this.#ssl !== 0;
+    const got = path.drain(octets.room(most), most);
+    if (got <= 0) return true;
+    const piece = octets.take(got);
+    // There is none, unless OpenSSL had more to say than we know of. But nothing may stay behind: it would go to somebody else.
+    const rest = got === most ? this.#collect() : none;
+    if (!this.#owner.send(piece)) octets.release(piece);
+    return this.#sendAll(rest);
   }
 
   /** What OpenSSL has to say of its own accord. */

@@ -1,20 +1,7 @@
 import assert from "node:assert/strict";
-import { setFlagsFromString } from "node:v8";
 import { test } from "node:test";
-import { runInNewContext } from "node:vm";
-import koffi from "koffi";
-import {
-  alice,
-  bob,
-  contextOf,
-  each,
-  exchange,
-  feed,
-  Heard,
-  openssl,
-  securedPair,
-  uncut,
-} from "../../test/support/tls-machines.ts";
+import { allocated, breakSomewhere, drawFrom } from "../../test/support/broken-tls.ts";
+import { alice, bob, contextOf, exchange, feed, openssl, securedPair, uncut } from "../../test/support/tls-machines.ts";
 import { until } from "../../test/support/until.ts";
 
 const client = contextOf("client", alice);
@@ -25,13 +12,9 @@ const options = { skip: heapOctets === undefined && "only glibc tells what it ha
 // V8 gives its part of the memory back when it likes, so what is expected is waited for.
 
 test("two thousand connections that break at any point leave nothing behind", options, async () => {
-  let seed = 1;
-  const random = (below: number): number => {
-    seed = (seed * 48_271) % 0x7fff_ffff;
-    return seed % below;
-  };
+  const random = drawFrom(1);
   const rounds = (count: number): void => {
-    for (let round = 0; round < count; round++) breakSomewhere(random);
+    for (let round = 0; round < count; round++) breakSomewhere(client, server, random);
   };
   rounds(300);
   const before = await settled();
@@ -112,56 +95,4 @@ async function settled(): Promise<number> {
     return Math.abs(last - before) < 2_000;
   });
   return last;
-}
-
-function breakSomewhere(random: (below: number) => number): void {
-  const [ours, theirs] = [new Heard(client), new Heard(server)];
-  ours.onSecured = () => ours.machine.write([Buffer.alloc(random(40_000))]);
-  if (random(4) === 0) theirs.onReceived = () => theirs.machine.free();
-  const cut = random(2) === 0 ? uncut : each(1 + random(700));
-  let left = 1 + random(12_000);
-  ours.machine.start();
-  for (const ends = [ours, theirs]; ours.sent.length + theirs.sent.length > 0 && left > 0; ends.reverse()) {
-    const octets = Buffer.concat(ends[0]!.sent.splice(0)).subarray(0, left);
-    left -= octets.length;
-    if (left <= 0 && random(2) === 0 && octets.length > 0) octets[random(octets.length)]! ^= 1 + random(255);
-    feed(ends[1]!.machine, octets, cut);
-  }
-  if (random(3) === 0) ours.machine.close();
-  if (random(3) === 0) theirs.machine.receiveEnd();
-  ours.machine.free();
-  theirs.machine.free();
-}
-
-/** Octets that are allocated by the C library at this time; it is glibc that can tell. */
-function allocated(): (() => number) | undefined {
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
-  const names = [
-    "arena",
-    "ordblks",
-    "smblks",
-    "hblks",
-    "hblkhd",
-    "usmblks",
-    "fsmblks",
-    "uordblks",
-    "fordblks",
-    "keepcost",
-  ];
-  try {
-    const shape = koffi.struct(Object.fromEntries(names.map((name) => [name, "size_t"])));
-    const mallinfo = koffi.load(null).func("mallinfo2", shape, []) as unknown as () => {
-      uordblks: number;
-      hblkhd: number;
-    };
-    return () => {
-      collect();
-      collect();
-      const { uordblks, hblkhd } = mallinfo();
-      return uordblks + hblkhd;
-    };
-  } catch {
-    return undefined;
-  }
 }
