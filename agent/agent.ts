@@ -177,7 +177,8 @@ export class Agent {
       log,
     );
     const { podName: name, podNamespace: namespace, serviceAccount } = config;
-    if (name !== "" && namespace !== "" && serviceAccount !== "") {
+    // An agent of one workload has that workload's 15008, in the same namespace.
+    if (config.mode.kind === "shared" && name !== "" && namespace !== "" && serviceAccount !== "") {
       this.#self = new SelfProxy({
         info: { name, namespace, serviceAccount },
         ipv6: config.ipv6,

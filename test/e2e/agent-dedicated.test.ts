@@ -59,6 +59,10 @@ test(
       NODE_ENV: "test",
       IPV6_ENABLED: "false",
       ZTUNNEL_WORKER_THREADS: "1",
+      // As the downward API has it: this agent is a pod, too, and must not take the workload's port for itself.
+      POD_NAME: "web",
+      POD_NAMESPACE: "shop",
+      SERVICE_ACCOUNT: "web",
     });
     t.after(() => agent.child.kill("SIGKILL"));
     await until("it is ready", 20_000, () => agent.lines.some((line) => line.includes('"agent is ready"')));
