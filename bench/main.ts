@@ -21,8 +21,6 @@ import { areMet, judge, readTargets, verdictLine } from "./targets.ts";
 import { quantity } from "./report/numbers.ts";
 import { figure } from "./figures.ts";
 
-process.exitCode = await main();
-
 async function main(): Promise<number> {
   try {
     const names = allScenarios().map(({ name }) => name);
@@ -140,3 +138,5 @@ const startings: Readonly<Record<SceneKind, string>> = {
   usual: "starting the lab…",
   "own-tunnels": "starting the lab anew, with a tunnel for each connection…",
 };
+
+process.exitCode = await main();
