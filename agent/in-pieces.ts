@@ -22,5 +22,5 @@ export async function handInPieces<Piece, Result>(
   }
 }
 
-/** Enough for a worker never to wait for this thread. */
-const mostAhead = 8;
+/** Enough for a worker never to wait for this thread, and for a few messages to say it. */
+const mostAhead = 64;

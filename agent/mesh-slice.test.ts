@@ -9,7 +9,7 @@ import { authorizationType } from "../core/protocol/wds/authorization.ts";
 import type { DeltaResource, DeltaUpdate } from "../core/protocol/xds/delta-client.ts";
 import { addressResponse, policyResponse } from "../test/support/large-mesh.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
-import { heaviestSlice, isFull, SliceReader, weights } from "./mesh-slice.ts";
+import { heaviestSlice, SliceReader, weights } from "./mesh-slice.ts";
 
 const size = { workloads: 40, services: 6, policies: 12 };
 const versions = ["1", "2"].map((version) => ({
@@ -76,7 +76,7 @@ test("of a push that does not fit removals are heard first, and services before 
   ]);
 });
 
-test("no slice is heavier than a turn may be, and all but the last of a push are told as full", () => {
+test("no slice is heavier than a turn may be", () => {
   const inventory = new MeshInventory();
   const many = { workloads: 1_000, services: 40, policies: 200 };
   const intakes = [
@@ -85,7 +85,6 @@ test("no slice is heavier than a turn may be, and all but the last of a push are
   ];
   for (const { slices, rejected } of intakes) {
     assert.deepEqual(rejected, []);
-    for (const slice of slices.slice(0, -1)) assert.ok(isFull(slice));
     for (const slice of slices) {
       const { workloads = [], services = [], policies = [] } = new SliceReader().updateOf(slice);
       const weight =
@@ -93,12 +92,7 @@ test("no slice is heavier than a turn may be, and all but the last of a push are
       assert.ok(weight < heaviestSlice + weights.service, `${weight}`);
     }
   }
-  assert.equal(isFull(inventory.take(one(versions[0]!.addresses[9]!)).slices[0]!), false);
 });
-
-function one(resource: DeltaResource): DeltaUpdate {
-  return { typeUrl: addressType, nonce: "1", resources: [resource], removed: [] };
-}
 
 /** As objects, in one piece. */
 function joined(all: readonly MeshUpdate[]): MeshUpdate {

@@ -25,16 +25,7 @@ export interface PackedResources {
 
 /** What a slice costs who applies it, in workloads: some five microseconds each. */
 export const weights = { removal: 1, workload: 1, service: 4, policy: 4 } as const;
-/** Two slices are under way to a worker, and may come in one turn of its loop. */
 export const heaviestSlice = 50;
-
-/** Whether more of the same is likely to follow. */
-export function isFull({ removed, packed = [] }: MeshSlice): boolean {
-  let weight = (removed?.addresses?.length ?? 0) + (removed?.policies?.length ?? 0);
-  // Light ones of the two kinds of address are not told apart here.
-  for (const { kind, at } of packed) weight += at.length * (kind === "policies" ? weights.policy : weights.workload);
-  return weight >= heaviestSlice / weights.service;
-}
 
 /** Collects slices, in order. What is light enough goes together, and is then seen at once or not at all. */
 export class SliceCutter {

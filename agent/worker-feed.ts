@@ -1,12 +1,12 @@
 /**
- * One worker's queue of mesh slices. At most two are under way, so that a full push of 50,000 workloads never takes more of the
- * worker's time in one piece than a slice does: connections are served in between.
+ * One worker's queue of mesh slices: what has come together while the worker was at work goes in one message. It takes a slice in a turn, so that a
+ * full push of 50,000 workloads never takes more of its time in one piece: connections are served in between.
  */
 import type { MeshSlice } from "./mesh-slice.ts";
 import type { ToWorker } from "./worker-messages.ts";
 
 interface Queued {
-  readonly update: MeshSlice;
+  readonly slice: MeshSlice;
   /** Set on the last slice of a push. */
   readonly settle?: () => void;
 }
@@ -14,7 +14,7 @@ interface Queued {
 export class WorkerFeed {
   readonly #send: (message: ToWorker) => void;
   readonly #queue: Queued[] = [];
-  readonly #underWay = new Map<number, Queued>();
+  readonly #underWay = new Map<number, readonly Queued[]>();
   #sequence = 0;
   #stopped = false;
 
@@ -26,8 +26,8 @@ export class WorkerFeed {
   push(slices: readonly MeshSlice[]): Promise<void> {
     if (slices.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      slices.forEach((update, at) => {
-        this.#queue.push(at === slices.length - 1 ? { update, settle: resolve } : { update });
+      slices.forEach((slice, at) => {
+        this.#queue.push(at === slices.length - 1 ? { slice, settle: resolve } : { slice });
       });
       this.#fill();
     });
@@ -35,9 +35,9 @@ export class WorkerFeed {
 
   /** The worker says so. */
   applied(sequence: number): void {
-    const slice = this.#underWay.get(sequence);
+    const slices = this.#underWay.get(sequence) ?? [];
     this.#underWay.delete(sequence);
-    slice?.settle?.();
+    for (const { settle } of slices) settle?.();
     this.#fill();
   }
 
@@ -48,7 +48,7 @@ export class WorkerFeed {
 
   /** Gives the queue up. @returns who waits for it: to be called when the worker's successor has been fed with everything. */
   abandon(): (() => void)[] {
-    const all = [...this.#underWay.values(), ...this.#queue];
+    const all = [...this.#underWay.values(), this.#queue].flat();
     this.#underWay.clear();
     this.#queue.length = 0;
     return all.flatMap(({ settle }) => (settle === undefined ? [] : [settle]));
@@ -56,13 +56,16 @@ export class WorkerFeed {
 
   #fill(): void {
     while (!this.#stopped && this.#underWay.size < mostUnderWay) {
-      const next = this.#queue.shift();
-      if (next === undefined) return;
+      const slices = this.#queue.splice(0, mostTogether);
+      const [first, ...more] = slices.map(({ slice }) => slice);
+      if (first === undefined) return;
       this.#sequence += 1;
-      this.#underWay.set(this.#sequence, next);
-      this.#send({ kind: "mesh", sequence: this.#sequence, update: next.update });
+      this.#underWay.set(this.#sequence, slices);
+      this.#send({ kind: "mesh", sequence: this.#sequence, update: first, ...(more.length > 0 && { more }) });
     }
   }
 }
 
+/** While the worker is at one the next is on its way. */
 const mostUnderWay = 2;
+const mostTogether = 16;

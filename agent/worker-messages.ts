@@ -96,8 +96,13 @@ export interface Gate {
 }
 
 export type ToWorker =
-  /** One slice of the mesh; answered by `mesh-applied`. */
-  | { readonly kind: "mesh"; readonly sequence: number; readonly update: MeshSlice }
+  /** Slices of the mesh, one for each turn; answered by `mesh-applied`. */
+  | {
+      readonly kind: "mesh";
+      readonly sequence: number;
+      readonly update: MeshSlice;
+      readonly more?: readonly MeshSlice[];
+    }
   | { readonly kind: "certificate"; readonly delivery: CertificateDelivery }
   | { readonly kind: "certificate-dropped"; readonly uri: string; readonly detail: string }
   | { readonly kind: "certificate-failed"; readonly uri: string; readonly detail: string }

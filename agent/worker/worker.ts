@@ -14,7 +14,6 @@ import type { AccessLog } from "../access-log/access-log.ts";
 import { ConnectionRegistry } from "../connection/registry.ts";
 import type { Counters } from "../metrics/counters.ts";
 import type { GaugeRow } from "../metrics/rows.ts";
-import { isFull, type MeshSlice } from "../mesh-slice.ts";
 import { reporterOf } from "../metrics/traffic-labels.ts";
 import { WorkerMetrics } from "../metrics/worker-metrics.ts";
 import {
@@ -36,6 +35,7 @@ import { AcceptGate, type GateReason } from "./accept-gate.ts";
 import { WorkerCertificates } from "./certificates.ts";
 import type { WorkerContext } from "./context.ts";
 import { Ejections } from "./ejections.ts";
+import { MeshTurns } from "./mesh-turns.ts";
 import { WorkerMesh } from "./mesh.ts";
 import { ServedPod } from "./pod.ts";
 import { ReadinessServer } from "./readiness-server.ts";
@@ -59,6 +59,7 @@ export class DataPlaneWorker {
   readonly #index: number;
   readonly #modules: WorkerModules;
   readonly #context: WorkerContext;
+  readonly #meshTurns: MeshTurns;
   readonly #signs: VitalSigns | undefined;
   /** Until then it goes without saying that accepting is paused. */
   #gateUntoldMs = 0;
@@ -85,6 +86,12 @@ export class DataPlaneWorker {
       registry.judgeAgain(change);
     });
     const registry = new ConnectionRegistry(mesh.state, { nowMs: () => clock.nowMs(), later: setImmediate });
+    this.#meshTurns = new MeshTurns({
+      apply: (slice) => mesh.apply(slice),
+      isBusy: () => registry.size > 0,
+      clock,
+      later: setImmediate,
+    });
     const certificates = new WorkerCertificates({
       clock,
       onWanted: (identity) => send({ kind: "certificate-wanted", identity }),
@@ -183,7 +190,9 @@ export class DataPlaneWorker {
   receive(message: ToWorker): void {
     switch (message.kind) {
       case "mesh":
-        return this.#takeMesh(message.update, message.sequence);
+        return this.#meshTurns.take([message.update, ...(message.more ?? [])], () =>
+          this.#modules.send({ kind: "mesh-applied", sequence: message.sequence }),
+        );
       case "certificate":
         return this.#context.certificates.put(message.delivery);
       case "certificate-dropped":
@@ -250,16 +259,6 @@ export class DataPlaneWorker {
     this.#forEachPod((pod) => pod.lost());
     this.#signs?.beat(this.#index, 0);
     this.#modules.accessLog.flush();
-  }
-
-  /** The sender is told at once; in the midst of a large push and with connections open, when these have had their turn. */
-  #takeMesh(slice: MeshSlice, sequence: number): void {
-    const { mesh, registry } = this.#context;
-    const { clock, send } = this.#modules;
-    mesh.apply(slice);
-    const applied = (): void => send({ kind: "mesh-applied", sequence });
-    if (registry.size > 0 && isFull(slice)) clock.after(breathMs, applied);
-    else applied();
   }
 
   /** @param text a whole filter: the main thread has understood it. */
@@ -392,5 +391,4 @@ class WorkerMemoryError extends Error {
 }
 
 const gateSilenceMs = 10_000;
-const breathMs = 1;
 const lastMomentMs = 200;

@@ -60,6 +60,7 @@ const workers = new Workers({
 
 await workers.start();
 const before = await settled();
+await new Promise((resolve) => setTimeout(resolve, 100));
 const rssBefore = process.memoryUsage.rss();
 const cpuBefore = process.cpuUsage();
 const mainBefore = cpuMs();
@@ -94,7 +95,8 @@ const cost: LoadCost = {
     externalBytes: (after.workers[at]?.externalBytes ?? 0) - (before.workers[at]?.externalBytes ?? 0),
     longestTurnCpuMs: of.longestTurnCpuMs,
     longestTurnMs: of.longestTurnMs,
-    longTurns: of.longTurns,
+    slices: of.slices,
+    pauses: of.pauses,
   })),
   rssBytes,
   rssSettledBytes: process.memoryUsage.rss() - rssBefore,

@@ -74,9 +74,14 @@ function figuresOf(cost: LoadCost): Record<string, number> {
     mainCpuMs: Math.round(cost.mainCpuMs),
     workerCpuMs: Math.round(worst(({ cpuMs }) => cpuMs)),
     processCpuMs: Math.round(cost.processCpuMs),
-    turnCpuMs: Math.round(worst(({ longestTurnCpuMs }) => longestTurnCpuMs) * 10) / 10,
-    turnMs: Math.round(worst(({ longestTurnMs }) => longestTurnMs) * 10) / 10,
-    longTurns: worst(({ longTurns }) => longTurns),
+    turnCpuMs: round(worst(({ longestTurnCpuMs }) => longestTurnCpuMs)),
+    turnMs: round(worst(({ longestTurnMs }) => longestTurnMs)),
+    sliceP50Ms: round(worst(({ slices }) => slices.p50)),
+    sliceP99Ms: round(worst(({ slices }) => slices.p99)),
+    sliceMaxMs: round(worst(({ slices }) => slices.max)),
+    youngMs: round(worst(({ pauses }) => pauses.young)),
+    oldMs: round(worst(({ pauses }) => pauses.old)),
+    pausesMs: Math.round(worst(({ pauses }) => pauses.sum)),
     mainTurnMs: Math.round(cost.mainLongestTurnMs),
     workerHeapMB: mega(worst(({ heapBytes }) => heapBytes)),
     workerSpaceMB: mega(worst(({ heapSpaceBytes }) => heapSpaceBytes)),
@@ -84,6 +89,10 @@ function figuresOf(cost: LoadCost): Record<string, number> {
     rssMB: mega(cost.rssBytes),
     rssSettledMB: mega(cost.rssSettledBytes),
   };
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
 }
 
 function mega(bytes: number): number {
