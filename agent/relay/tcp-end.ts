@@ -1,11 +1,12 @@
 /** A TCP connection as one end of a relay. No closure per connection: the handlers are shared and find their end on the socket. */
 import type { Socket } from "node:net";
 import { errnoOf, namedError } from "../../core/linux/errno.ts";
+import { readBy, type LentReader } from "../../core/linux/lent-reads.ts";
 import { nobody, pauseReasons, type ByteEnd, type EndListener, type PauseReason } from "./byte-end.ts";
-import { lending } from "./lending.ts";
+import { keep, lendFleeting, mustCopy, takenBack } from "./lending.ts";
 import type { ResetWatch } from "./reset-watch.ts";
 
-export class TcpEnd implements ByteEnd {
+export class TcpEnd implements ByteEnd, LentReader {
   readonly socket: Socket;
   readonly #watch: ResetWatch | undefined;
   listener: EndListener = nobody;
@@ -23,7 +24,7 @@ export class TcpEnd implements ByteEnd {
     (socket as OwnedSocket)[owner] = this;
     // Paused first: a 'data' listener on a stream that nobody paused starts it.
     socket.pause();
-    socket.on("data", onData);
+    if (!readBy(socket, this)) socket.on("data", onData);
     socket.on("end", onEnd);
     socket.on("drain", onDrain);
     socket.on("error", onError);
@@ -33,9 +34,10 @@ export class TcpEnd implements ByteEnd {
   write(chunk: Uint8Array): boolean {
     const { socket } = this;
     if (socket.destroyed) return true;
-    const mayGoOn = socket.write(chunk);
+    const before = socket.writableLength;
+    const mayGoOn = socket.write(mustCopy() ? Buffer.from(chunk) : chunk);
     // What the kernel has not taken in the same call is still read from where it lies.
-    if (socket.writableLength > 0) lending.kept = true;
+    if (socket.writableLength > before) keep(chunk);
     return mayGoOn;
   }
 
@@ -73,6 +75,13 @@ export class TcpEnd implements ByteEnd {
   /** The kernel has said that the connection is gone. */
   lose(errno: string): void {
     this.socket.destroy(namedError("poll", errno));
+  }
+
+  /** @internal LentReader. */
+  read(bytes: Uint8Array): void {
+    const before = lendFleeting();
+    this.listener.data(this, bytes);
+    takenBack(before, bytes);
   }
 
   /** @internal for the handlers below. */

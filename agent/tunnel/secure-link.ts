@@ -13,7 +13,9 @@ export interface SecureLink {
   readonly carried: number;
   /** Nothing is left of the transport. */
   readonly isClosed: boolean;
-  /** In order, in as few records as they fit into. The pieces must not change until they are sent; after `end` they go nowhere. */
+  /** What is written is used up when `write` returns; else it must not change until it is sent. */
+  readonly takesAtOnce: boolean;
+  /** In order, in as few records as they fit into. After `end` they go nowhere. */
   write(pieces: readonly Uint8Array[]): void;
   /** Sends what was written, says goodbye (close_notify), and half-closes. @param sent once all of that is with the transport. */
   end(sent: () => void): void;

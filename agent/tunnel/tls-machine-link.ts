@@ -2,6 +2,7 @@
 import { messageOf } from "../../core/base/errors.ts";
 import type { Agreed } from "../../core/tls/agreed.ts";
 import type { TlsContext } from "../../core/tls/context.ts";
+import { readBy, type LentReader } from "../../core/linux/lent-reads.ts";
 import { TlsMachine, type TlsOwner } from "../../core/tls/machine.ts";
 import type { TlsError } from "../../core/tls/tls-error.ts";
 import { lend, takenBack } from "../relay/lending.ts";
@@ -17,8 +18,9 @@ export interface LinkOwner {
   failed(error: TunnelError): void;
 }
 
-export class TlsMachineLink implements SecureLink, TlsOwner {
+export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
   listener: LinkListener = nobodyLinked;
+  readonly takesAtOnce = true;
   readonly #machine: TlsMachine;
   readonly #socket: Transport;
   /** Until it has heard. */
@@ -30,9 +32,7 @@ export class TlsMachineLink implements SecureLink, TlsOwner {
     this.#owner = owner;
     this.#socket = socket;
     this.#machine = new TlsMachine(context, this);
-    socket.on("data", (chunk: Uint8Array) => {
-      if (!this.#isDeaf) this.#machine.receive(chunk);
-    });
+    if (!readBy(socket, this)) socket.on("data", (chunk: Uint8Array) => this.read(chunk));
     socket.once("end", () => this.#machine.receiveEnd());
     socket.on("drain", () => this.listener.drained());
     // Of a handshake, its owner hears by itself.
@@ -100,6 +100,11 @@ export class TlsMachineLink implements SecureLink, TlsOwner {
     this.#owner = undefined;
     this.#machine.free();
     this.#socket.destroy();
+  }
+
+  /** @internal LentReader: the machine takes all of it at once. */
+  read(ciphertext: Uint8Array): void {
+    if (!this.#isDeaf) this.#machine.receive(ciphertext);
   }
 
   /** @internal TlsOwner. */

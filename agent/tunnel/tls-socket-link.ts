@@ -8,6 +8,7 @@ import { TunnelError } from "./tunnel.ts";
 
 export class TlsSocketLink implements SecureLink {
   listener: LinkListener = nobodyLinked;
+  readonly takesAtOnce = false;
   readonly #tls: TLSSocket;
   /** Beneath TLS. */
   readonly #socket: Transport;

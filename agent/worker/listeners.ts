@@ -1,6 +1,7 @@
 /** A worker's share of a pod's three listening sockets: its own duplicates of descriptors that every worker accepts from. */
 import { createServer, Socket, type Server, type SocketConstructorOpts } from "node:net";
 import { LinuxError } from "../../core/linux/errno.ts";
+import { withLentReads } from "../../core/linux/lent-reads.ts";
 import { closeDescriptor, descriptorOf, duplicateDescriptor } from "../../core/linux/sockets.ts";
 import { listenBacklog, noDescriptor, type PodDescriptors } from "../worker-messages.ts";
 
@@ -140,7 +141,9 @@ export async function acceptQueued(): Promise<void> {
 }
 
 function listen(fd: number, accepted: Accepted): { server: Server; listening: Promise<void> } {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, accepted);
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) =>
+    accepted(withLentReads(socket)),
+  );
   const listening = new Promise<void>((resolve, reject) => {
     server.once("listening", resolve);
     server.once("error", reject);

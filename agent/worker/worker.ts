@@ -116,6 +116,7 @@ export class DataPlaneWorker {
       connectTcp({
         netns,
         remote,
+        lendsReads: true,
         ...(from !== undefined && { local: from, transparent: true }),
         ...(settings.packetMark !== undefined && { mark: settings.packetMark }),
         ...(settings.keepAlive && { keepAlive: settings.keepAlive }),

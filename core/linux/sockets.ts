@@ -2,8 +2,9 @@
  * TCP sockets with what Node's own `net` has no word for: another network namespace, a mark, an address that isn't ours.
  * A socket belongs to the namespace it was made in; once it is made, all of its I/O is Node's.
  */
-import { Socket } from "node:net";
+import { Socket, type SocketConstructorOpts } from "node:net";
 import type { Endpoint } from "../base/ip.ts";
+import { lentReads, marked } from "./lent-reads.ts";
 import { lastError, LinuxError } from "./errno.ts";
 import {
   AF_INET6,
@@ -65,6 +66,8 @@ export interface ConnectOptions {
   /** The local address isn't one of this namespace: IP_TRANSPARENT and IP_FREEBIND (needs CAP_NET_ADMIN there). */
   readonly transparent?: boolean;
   readonly keepAlive?: KeepAlive;
+  /** It reads into a buffer of the thread's: @see readBy. */
+  readonly lendsReads?: boolean;
 }
 
 /**
@@ -82,9 +85,9 @@ export function listenTcp(options: ListenOptions): Listener | LinuxError {
 export function connectTcp(options: ConnectOptions): Socket {
   const made = inNamespaceOf(options.netns, () => connectingSocket(options));
   if (made instanceof LinuxError) return failedSocket(made);
-  const socket = new Socket({ fd: made, allowHalfOpen: true, manualStart: true } as ConstructorParameters<
-    typeof Socket
-  >[0]);
+  const reading = options.lendsReads === true ? lentReads : {};
+  const socket = new Socket({ ...reading, fd: made, allowHalfOpen: true, manualStart: true } as SocketConstructorOpts);
+  if (options.lendsReads === true) marked(socket);
   // The addresses are literal: nothing is looked up, and the one socket is tried once.
   const { address: host, port } = options.remote;
   return socket.connect({ host, port, autoSelectFamily: false, family: host.includes(":") ? 6 : 4 });

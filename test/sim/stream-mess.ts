@@ -96,6 +96,10 @@ export class Side implements ConnectionOwner, StreamHost {
     this.connection.start();
   }
 
+  send(stream: H2Stream, chunk: Uint8Array): number {
+    return this.connection.send(stream, chunk);
+  }
+
   act(): void {
     const { mess, readers } = this;
     const reader = readers[readers.length - 1 - mess.below(Math.min(6, readers.length))];

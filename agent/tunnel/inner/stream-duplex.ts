@@ -4,7 +4,7 @@
  */
 import { Duplex } from "node:stream";
 import { namedError } from "../../../core/linux/errno.ts";
-import { lending } from "../../relay/lending.ts";
+import { keep } from "../../relay/lending.ts";
 import { pauseReasons, type ByteEnd, type EndListener } from "../../relay/byte-end.ts";
 
 type Callback = (error?: Error | null) => void;
@@ -58,8 +58,7 @@ export class StreamDuplex extends Duplex {
     return {
       data: (_end, chunk) => {
         this.#bytesRead += chunk.length;
-        lending.kept = true;
-        if (!this.push(chunk)) this.#end.pause(pauseReasons.full);
+        if (!this.push(keep(chunk))) this.#end.pause(pauseReasons.full);
       },
       ended: () => {
         this.#hasEnded = true;

@@ -5,6 +5,7 @@
  */
 import type { Http2Stream } from "node:http2";
 import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../../relay/byte-end.ts";
+import { keep } from "../../relay/lending.ts";
 import type { TunnelError, TunnelStream } from "../tunnel.ts";
 import { http2 } from "./http2.ts";
 
@@ -54,7 +55,7 @@ export class NodeStream implements TunnelStream {
     // A closed stream is about to say so; what is written to it meanwhile has nowhere to go.
     if (this.#stream.destroyed || this.#stream.closed) return true;
     this.#host.wrote();
-    return this.#stream.write(chunk);
+    return this.#stream.write(keep(chunk));
   }
 
   end(): void {

@@ -5,7 +5,7 @@
 import type { H2Connection } from "../../../core/protocol/h2/connection.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { H2Stream, StreamEnd, StreamListener } from "../../../core/protocol/h2/stream.ts";
-import { lending } from "../../relay/lending.ts";
+import { keep } from "../../relay/lending.ts";
 import { nobody, pauseReasons, type EndListener, type PauseReason, type ResetCause } from "../../relay/byte-end.ts";
 import { TunnelError, type TunnelStream } from "../tunnel.ts";
 import { HeldBytes } from "./held-bytes.ts";
@@ -13,6 +13,8 @@ import { HeldBytes } from "./held-bytes.ts";
 /** What a stream asks of its tunnel. */
 export interface StreamHost {
   readonly connection: H2Connection;
+  /** As the connection's own: octets that may be written over once this returns. */
+  send(stream: H2Stream, chunk: Uint8Array): number;
   /** Why the tunnel is gone, once it is. */
   readonly problem: TunnelError | undefined;
   /** Calls `flush` before what has just been received is over. */
@@ -63,16 +65,13 @@ export class OwnStream implements TunnelStream, StreamListener {
   }
 
   write(chunk: Uint8Array): boolean {
-    // It is sent at the end of the turn, or when there is room.
-    lending.kept = true;
     if (this.#unsent.length > 0) {
-      this.#unsent.push(chunk);
+      this.#unsent.push(keep(chunk));
       return false;
     }
-    const taken = this.#host.connection.send(this.#stream, chunk);
+    const taken = this.#host.send(this.#stream, chunk);
     if (taken >= chunk.length) return true;
-    this.#unsent.push(chunk);
-    this.#from = taken;
+    this.#unsent.push(keep(taken === 0 ? chunk : chunk.subarray(taken)));
     return false;
   }
 

@@ -13,6 +13,7 @@ import type { TunnelModules } from "../engine.ts";
 import type { HeldMemory } from "../held-memory.ts";
 import type { LinkListener, SecureLink } from "../secure-link.ts";
 import { TunnelError, tunnelLimits } from "../tunnel.ts";
+import { GatheredWrites } from "./gathered-writes.ts";
 import type { OwnStream, StreamHost } from "./own-stream.ts";
 import { TlsOverhead } from "./tls-overhead.ts";
 
@@ -39,9 +40,8 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
   /** Of each stream, while memory is not short. */
   readonly #window: number;
   #isShrunk = false;
-  /** Written by the machine and not yet by the socket. */
-  #gathered: Uint8Array[] = [];
-  #gatheredOctets = 0;
+  /** Written by the machine and not yet to the link. */
+  readonly #gathered: GatheredWrites;
   #flush: NodeJS.Immediate | undefined;
   readonly #toFlush: OwnStream[] = [];
   /** Since when we wait for a sign of life; or when the last one was. */
@@ -53,6 +53,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
 
   constructor(link: SecureLink, options: ConnectionOptions, { clock, memory }: TunnelModules, side: TunnelSide) {
     this.#link = link;
+    this.#gathered = new GatheredWrites(link);
     this.#clock = clock;
     this.#memory = memory;
     this.#window = options.settings.initialWindowSize;
@@ -80,7 +81,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
     if (this.#phase !== "open") return;
     this.#phase = "ending";
     this.#problem ??= lostBecause(detail);
-    this.#writeGathered();
+    this.#gathered.flush();
     this.#awaitSent();
     this.#link.end(() => this.#awaitEnd());
   }
@@ -124,15 +125,14 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
   /** @internal ConnectionOwner. */
   write(bytes: Uint8Array): void {
     if (this.#phase === "gone") return;
-    this.#gathered.push(bytes);
-    this.#gatheredOctets += bytes.length;
-    if (this.#gatheredOctets >= flushAtOctets) this.#writeGathered();
+    this.#gathered.add(bytes);
+    if (this.#gathered.octets >= flushAtOctets) this.#gathered.flush();
     else this.#flush ??= setImmediate(this.#flushNow);
   }
 
   /** @internal ConnectionOwner. */
   room(): number {
-    return this.#phase === "open" ? mostQueued - this.#link.queued - this.#gatheredOctets : 0;
+    return this.#phase === "open" ? mostQueued - this.#link.queued - this.#gathered.octets : 0;
   }
 
   /** @internal ConnectionOwner. */
@@ -153,6 +153,13 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
   /** @internal ConnectionOwner. */
   pong(): void {
     this.#side.pong();
+  }
+
+  /** @internal StreamHost. */
+  send(stream: H2Stream, chunk: Uint8Array): number {
+    const taken = this.connection.send(stream, chunk);
+    if (this.#gathered.isLent) this.#gathered.flush();
+    return taken;
   }
 
   /** @internal StreamHost. */
@@ -208,7 +215,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
     this.#toFlush.length = 0;
     if (failed !== undefined) return this.#breakOff(problemOf(failed));
     // DATA waits for room, but answers, resets and acknowledgements go out as fast as a peer can ask for them, also one that reads none.
-    if (this.#link.queued + this.#gatheredOctets <= mostUnread) return;
+    if (this.#link.queued + this.#gathered.octets <= mostUnread) return;
     this.#breakOff(new TunnelError({ code: "tunnel.abuse", account: "unread-answers" }));
   }
 
@@ -216,7 +223,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
     if (this.#phase === "gone") return;
     this.#phase = "ending";
     this.#problem ??= problem;
-    this.#writeGathered();
+    this.#gathered.flush();
     this.#link.end(nothing);
     this.#awaitEnd();
     this.#side.leaving();
@@ -246,23 +253,14 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
 
   readonly #flushNow = (): void => {
     this.#flush = undefined;
-    this.#writeGathered();
+    this.#gathered.flush();
   };
-
-  #writeGathered(): void {
-    const chunks = this.#gathered;
-    if (chunks.length === 0) return;
-    this.#gathered = [];
-    this.#gatheredOctets = 0;
-    this.#link.write(chunks);
-  }
 
   #gone(detail: string): void {
     if (this.#phase === "gone") return;
     this.#phase = "gone";
     this.#problem ??= lostBecause(detail);
-    this.#gathered = [];
-    this.#gatheredOctets = 0;
+    this.#gathered.forget();
     if (this.#flush !== undefined) clearImmediate(this.#flush);
     this.#link.close();
     // It may never come to that: a peer that has said goodbye, and reads no more, would keep the socket for good.
