@@ -1,35 +1,35 @@
 /**
  * TLS of node:tls beside core/tls, in one process over loopback TCP, paired and interleaved: both ends and the kernel count.
- * `node bench/tls-machine.ts [rounds]`: CPU seconds per GB in writes of 64 KiB, CPU per handshake with contexts made before, and memory
- * per idle connection, each as min/median/max. For an idea of what an engine is worth, not for the targets.
+ * `node bench/tls-machine.ts [rounds]`: CPU seconds per GB in writes of 64 KiB, CPU for 1 KiB there and back, CPU for a connection and
+ * its handshake with contexts made before, and memory per idle end, each as min / median / max. For an idea of what an engine is
+ * worth, not for the targets.
  */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { connect, createServer, Socket, type AddressInfo } from "node:net";
 import { connect as connectTls, TLSSocket } from "node:tls";
-import { policyOptions, tlsPolicy } from "../agent/tunnel/tls-policy.ts";
-import { secureContext, type TlsIdentity } from "../agent/tunnel/tls.ts";
-import { TlsContext } from "../core/tls/context.ts";
+import { secureContext } from "../agent/tunnel/tls.ts";
+import type { TlsContext } from "../core/tls/context.ts";
 import { TlsMachine, type TlsOwner } from "../core/tls/machine.ts";
-import { loadOpenSsl } from "../core/tls/openssl.ts";
-import { TlsError } from "../core/tls/tls-error.ts";
-import { identityOf, testIdentity, testRoot } from "../test/support/identities.ts";
+import type { TlsError } from "../core/tls/tls-error.ts";
+import { alice, bob, contextOf } from "../test/support/tls-machines.ts";
 
 /** One connection whose handshake is over. */
 interface Pair {
   /** From client to server. @returns once the server has it all. */
   carry(octets: number): Promise<void>;
+  /** So many times 1 KiB there and, once it is there, back. */
+  trips(count: number): Promise<void>;
   rest(): void;
   end(): void;
 }
 
 type Engine = () => Promise<Pair>;
 
-const root = testRoot();
-const alice = testIdentity(root, identityOf("alice"));
-const bob = testIdentity(root, identityOf("bob"));
 const piece = Buffer.alloc(64 << 10, "bench");
 
+const message = Buffer.alloc(1 << 10, "bench");
+const trips = 20_000;
 const bulkOctets = 512 << 20;
 const handshakes = 500;
 const idle = 1_000;
@@ -101,7 +101,9 @@ function tlsSocketEngine(): Engine {
     await Promise.all([once(tls, "secureConnect"), once(accepted, "secure")]);
     let left = 0;
     let done = (): void => {};
+    let isEcho = false;
     accepted.on("data", (chunk: Buffer) => {
+      if (isEcho) return void accepted.write(chunk);
       left -= chunk.length;
       if (left <= 0) done();
     });
@@ -122,6 +124,17 @@ function tlsSocketEngine(): Engine {
           };
           more();
         }),
+      trips: (count) =>
+        new Promise((resolve) => {
+          isEcho = true;
+          let back = 0;
+          tls.on("data", (chunk: Buffer) => {
+            back += chunk.length;
+            if (back === count * message.length) resolve();
+            else if (back % message.length === 0) tls.write(message);
+          });
+          tls.write(message);
+        }),
       rest: () => {},
       end: () => {
         tls.destroy();
@@ -132,24 +145,8 @@ function tlsSocketEngine(): Engine {
 }
 
 function machineEngine(): Engine {
-  const openssl = loadOpenSsl();
-  if (openssl instanceof TlsError) throw openssl;
-  const context = (role: "client" | "server", { chain, key, roots }: TlsIdentity): TlsContext => {
-    const {
-      minVersion = "TLSv1.3",
-      maxVersion = "TLSv1.3",
-      ciphers = "",
-      ecdhCurve,
-      secureOptions = 0,
-    } = policyOptions(tlsPolicy);
-    const versions = { minVersion, maxVersion } as { minVersion: "TLSv1.3"; maxVersion: "TLSv1.3" };
-    const settings = { role, chain, key, roots, ciphers, groups: ecdhCurve, options: secureOptions, protocols: ["h2"] };
-    const made = TlsContext.create(openssl, { ...settings, ...versions });
-    if (made instanceof TlsError) throw made;
-    return made;
-  };
-  const server = context("server", bob);
-  const client = context("client", alice);
+  const server = contextOf("server", bob);
+  const client = contextOf("client", alice);
   return async () => {
     const pair = await tcpPair();
     const near = new MachineEnd(pair[0], client);
@@ -170,6 +167,17 @@ function machineEngine(): Engine {
           };
           more();
         }),
+      trips: (count) =>
+        new Promise((resolve) => {
+          let back = 0;
+          far.onReceived = (chunk): void => far.machine.write([chunk]);
+          near.onReceived = (chunk): void => {
+            back += chunk.length;
+            if (back === count * message.length) resolve();
+            else if (back % message.length === 0) near.machine.write([message]);
+          };
+          near.machine.write([message]);
+        }),
       rest: () => {
         for (const { machine } of [near, far]) machine.rest();
       },
@@ -187,6 +195,7 @@ class MachineEnd implements TlsOwner {
   readonly socket: Socket;
   readonly machine: TlsMachine;
   readonly up: Promise<void>;
+  onReceived: ((plaintext: Buffer) => void) | undefined;
   #up = (): void => {};
   #left = 0;
   #done = (): void => {};
@@ -214,6 +223,10 @@ class MachineEnd implements TlsOwner {
   }
 
   received(plaintext: Buffer): boolean {
+    if (this.onReceived !== undefined) {
+      this.onReceived(plaintext);
+      return false;
+    }
     this.#left -= plaintext.length;
     if (this.#left <= 0) this.#done();
     return false;
@@ -250,7 +263,11 @@ async function compare(): Promise<void> {
       const pair = await engine();
       await pair.carry(bulkOctets / 8);
       note(`${name}: bulk, CPU-s/GB`, (await cpuOf(() => pair.carry(bulkOctets))) / (bulkOctets / 1e9));
+      await pair.trips(trips / 10);
       pair.end();
+      const chat = await engine();
+      note(`${name}: 1 KiB there and back, CPU-us`, ((await cpuOf(() => chat.trips(trips))) / trips) * 1e6);
+      chat.end();
       const shake = async (): Promise<void> => {
         for (let count = 0; count < handshakes; count++) (await engine()).end();
       };

@@ -170,7 +170,7 @@ export function bind() {
 }
 
 /** Where our memory is, for as long as the caller holds it. It must not lie within V8's heap, as that of very small views does. */
-export function addressOf(memory: ArrayBuffer): Address {
+export function addressOf(memory: ArrayBufferLike): Address {
   return Number(koffi.address(new Uint8Array(memory)));
 }
 

@@ -3,7 +3,7 @@
  * lies, and what is to be sent gathers in one ring. Both are empty between two calls, so that a connection holds no memory for either:
  * OpenSSL keeps the part of a record that has come, and nobody else's octets are ever in the way.
  */
-import { addressOf, wideAddressOf, type Address, type Bindings, type Bio, type Ssl } from "./bindings.ts";
+import { addressOf, type Address, type Bindings, type Bio, type Ssl } from "./bindings.ts";
 import { BIO_RESET, BIO_SET_BUF_MEM } from "./constants.ts";
 
 export class CiphertextPath {
@@ -14,16 +14,17 @@ export class CiphertextPath {
   /** and here we read it. */
   readonly #far: Bio;
   /** A BUF_MEM (buffer.h): length, data, capacity, flags. The memory BIO works on a copy of it, made by BIO_SET_BUF_MEM. */
-  readonly #source: BigUint64Array;
-  readonly #sourceLow: Uint32Array;
+  readonly #words: Uint32Array;
   readonly #sourceAt: Address;
+  /** Where sockets read into one buffer for all, it is the same again and again. */
+  #lastMemory: ArrayBufferLike | undefined;
+  #lastAt: Address = 0;
   #isLoaded = false;
 
   constructor(openssl: Bindings) {
     this.#openssl = openssl;
     const memory = new ArrayBuffer(256);
-    this.#source = new BigUint64Array(memory, 0, 4);
-    this.#sourceLow = new Uint32Array(memory);
+    this.#words = new Uint32Array(memory, 0, 8);
     this.#sourceAt = addressOf(memory);
     this.#in = openssl.bioNew(openssl.bioInMemory());
     const ends = new BigUint64Array(memory, 64, 2);
@@ -45,17 +46,25 @@ export class CiphertextPath {
 
   /** What OpenSSL reads next. The caller holds it and calls nobody until it has been read to its end, or {@link unload}ed. */
   load(ciphertext: Uint8Array): void {
-    // A view of 2^32 octets is none of ours, so the upper halves stay 0.
-    this.#sourceLow[0] = ciphertext.length;
-    this.#source[1] = wideAddressOf(ciphertext);
-    this.#sourceLow[4] = ciphertext.length;
+    const { buffer, byteOffset, length } = ciphertext;
+    if (buffer !== this.#lastMemory) {
+      this.#lastMemory = buffer;
+      this.#lastAt = addressOf(buffer);
+    }
+    const at = this.#lastAt + byteOffset;
+    const words = this.#words;
+    // Upper halves of what is no address stay 0: nobody has a view of 4 GiB.
+    words[0] = length;
+    words[2] = at;
+    words[3] = at / 2 ** 32;
+    words[4] = length;
     this.#openssl.bioCtrl(this.#in, BIO_SET_BUF_MEM, 0, this.#sourceAt);
     this.#isLoaded = true;
   }
 
   /** What was not read is forgotten. */
   unload(): void {
-    this.#source.fill(0n);
+    this.#words.fill(0);
     this.#openssl.bioCtrl(this.#in, BIO_SET_BUF_MEM, 0, this.#sourceAt);
     this.#isLoaded = false;
   }

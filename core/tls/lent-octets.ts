@@ -30,9 +30,14 @@ export class LentOctets {
    * Few octets are the taker's for good: a small thing must not hold a slab.
    */
   take(octets: number): Buffer {
-    const taken = this.#slab.subarray(this.#kept, this.#kept + octets);
-    if (octets <= mostCopied) return Buffer.from(taken);
-    this.#kept += (octets + 63) & ~63;
+    const end = this.#kept + octets;
+    if (octets <= mostCopied) {
+      const copy = Buffer.allocUnsafe(octets);
+      this.#slab.copy(copy, 0, this.#kept, end);
+      return copy;
+    }
+    const taken = this.#slab.subarray(this.#kept, end);
+    this.#kept = (end + 63) & ~63;
     return taken;
   }
 
