@@ -12,14 +12,14 @@ export class LentOctets {
 
   constructor() {
     this.#slab = Buffer.allocUnsafeSlow(slabOctets);
-    this.#address = addressOf(this.#slab.buffer as ArrayBuffer);
+    this.#address = addressOf(this.#slab.buffer);
   }
 
   /** Where so many octets can be written now. Asked for before each use, and never held beyond it. */
   room(octets: number): Address {
     if (this.#kept + octets > slabOctets) {
       this.#slab = Buffer.allocUnsafeSlow(slabOctets);
-      this.#address = addressOf(this.#slab.buffer as ArrayBuffer);
+      this.#address = addressOf(this.#slab.buffer);
       this.#kept = 0;
     }
     return this.#address + this.#kept;

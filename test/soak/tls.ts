@@ -22,7 +22,8 @@ for (let part = 1; part <= 10; part++) {
   process.stdout.write(`${(part * connections) / 10} connections, ${grown} octets more, RSS ${rss} MB\n`);
 }
 const grown = heapOctets() - first;
-if (grown > Math.max(connections * 5, 200_000) || openssl().calls.peekError() !== 0) process.exitCode = 1;
+// V8 itself takes some ten octets for each; a connection that is left has 34,000.
+if (grown > Math.max(connections * 50, 1_000_000) || openssl().calls.peekError() !== 0) process.exitCode = 1;
 
 function run(count: number): void {
   for (let made = 0; made < count; made++) {
