@@ -1,30 +1,30 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { IdleMemory } from "./idle-memory.ts";
+import { IdleMemory, restOfThread } from "./idle-memory.ts";
 
 const megabyte = 1 << 20;
 
 test("a thread that has nothing to do gives memory back once, and not again before it has grown", () => {
   const thread = new Thread(20 * megabyte);
-  thread.looks(20, 1);
+  thread.rests(20);
   assert.deepEqual([thread.given, thread.held], [1, 10 * megabyte]);
-  thread.looks(3, 500);
-  thread.looks(20, 1);
+  thread.works(3);
+  thread.rests(20);
   assert.equal(thread.given, 1, "there was nothing to give");
-  thread.looks(3, 500);
+  thread.works(3);
   thread.held = 18 * megabyte;
-  thread.looks(20, 1);
+  thread.rests(20);
   assert.equal(thread.given, 2);
 });
 
 test("a thread at work is not stopped, and neither is one that rests for a moment", () => {
   const thread = new Thread(20 * megabyte);
   for (let round = 0; round < 10; round++) {
-    thread.looks(4, 1);
-    thread.looks(1, 20);
+    thread.rests(4);
+    thread.works(1);
   }
   assert.equal(thread.given, 0);
-  thread.looks(5, 1);
+  thread.rests(5);
   assert.equal(thread.given, 1);
 });
 
@@ -32,13 +32,13 @@ test("a thread at work is not stopped, and neither is one that rests for a momen
 class Thread {
   held: number;
   given = 0;
-  #busyMs = 0;
+  #isAtRest = true;
   readonly #memory: IdleMemory;
 
   constructor(held: number) {
     this.held = held;
     this.#memory = new IdleMemory({
-      busyMs: () => this.#busyMs,
+      isAtRest: () => this.#isAtRest,
       held: () => this.held,
       giveBack: () => {
         this.given += 1;
@@ -47,11 +47,29 @@ class Thread {
     });
   }
 
-  /** @param busyMs at work between one look and the next. */
-  looks(count: number, busyMs: number): void {
-    for (let look = 0; look < count; look++) {
-      this.#busyMs += busyMs;
-      this.#memory.look();
-    }
+  rests(looks: number): void {
+    this.#isAtRest = true;
+    for (let look = 0; look < looks; look++) this.#memory.look();
   }
+
+  works(looks: number): void {
+    this.#isAtRest = false;
+    for (let look = 0; look < looks; look++) this.#memory.look();
+  }
+}
+
+test("a thread is at rest while it waits, and not while it reckons", () => {
+  const isAtRest = restOfThread();
+  assert.equal(isAtRest(), true);
+  let sum = 0;
+  // Processor time, whoever else wants some.
+  for (const until = used() + 30_000; used() < until;) sum += 1;
+  assert.ok(sum > 0);
+  assert.equal(isAtRest(), false);
+  assert.equal(isAtRest(), true);
+});
+
+function used(): number {
+  const { user, system } = process.threadCpuUsage();
+  return user + system;
 }

@@ -44,6 +44,8 @@ export class WorkerMetrics {
   #overflows = 0;
   #ticks = 0;
   #reading = false;
+  /** A connection has begun or ended, or carried something, since somebody asked. */
+  #hasMoved = false;
 
   constructor(options: WorkerMetricsOptions) {
     this.#options = options;
@@ -56,6 +58,7 @@ export class WorkerMetrics {
     const series = this.#series.of(connection.facts, "-", this.#options.clock.nowMs());
     series.opened += 1;
     series.users += 1;
+    this.#hasMoved = true;
     this.#meters.set(connection, { series, received: 0, sent: 0 });
   }
 
@@ -63,6 +66,7 @@ export class WorkerMetrics {
   closed(connection: Connection, record: CloseRecord): void {
     const { facts, reason } = record;
     const nowMs = this.#options.clock.nowMs();
+    this.#hasMoved = true;
     const { flag } = closeReason(reason);
     const reporter = reporterOf(facts.direction);
     const meter = this.#meters.get(connection);
@@ -86,6 +90,13 @@ export class WorkerMetrics {
     if (facts.retries !== undefined && facts.retries > 0) {
       this.counters.count("ambientd_connection_retries", [facts.retryReason ?? reason], facts.retries);
     }
+  }
+
+  /** Whether a connection has begun or ended, or carried something, since the last call; as of the last tick. */
+  takeMoved(): boolean {
+    const moved = this.#hasMoved;
+    this.#hasMoved = false;
+    return moved;
   }
 
   /** Called about once a second. */
@@ -124,7 +135,7 @@ export class WorkerMetrics {
     let read = 0;
     for (const [connection, meter] of this.#meters) {
       const { state } = connection;
-      if ("relay" in state) count(meter, state.relay.forward, state.relay.backward);
+      if ("relay" in state && count(meter, state.relay.forward, state.relay.backward)) this.#hasMoved = true;
       read += 1;
       if (read % perSlice === 0) await nextTurn();
     }
@@ -141,12 +152,14 @@ export class WorkerMetrics {
   }
 }
 
-/** @param received all bytes so far from client to server. @param sent and back. */
-function count(meter: Meter, received: number, sent: number): void {
+/** @param received all bytes so far from client to server. @param sent and back. @returns whether there are more than before. */
+function count(meter: Meter, received: number, sent: number): boolean {
+  if (received === meter.received && sent === meter.sent) return false;
   meter.series.received += received - meter.received;
   meter.series.sent += sent - meter.sent;
   meter.received = received;
   meter.sent = sent;
+  return true;
 }
 
 function nextTurn(): Promise<void> {

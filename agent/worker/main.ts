@@ -3,7 +3,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../core/base/clock.ts";
 import { createLog } from "../../core/base/log.ts";
 import { AccessLog } from "../access-log/access-log.ts";
-import { IdleMemory } from "../idle-memory.ts";
+import { IdleMemory, restOfThread } from "../idle-memory.ts";
 import type { ToWorker, WorkerStart } from "../worker-messages.ts";
 import { DataPlaneWorker } from "./worker.ts";
 
@@ -24,7 +24,13 @@ const worker = new DataPlaneWorker(start, {
 
 port.on("message", (message: ToWorker) => worker.receive(message));
 // One coarse timer for everything that is measured in seconds. It keeps nothing alive: the port does.
-const memory = new IdleMemory();
+const isWaiting = restOfThread();
+const memory = new IdleMemory({
+  isAtRest() {
+    const carriesNothing = worker.isAtRest();
+    return isWaiting() && carriesNothing;
+  },
+});
 setInterval(() => {
   worker.tick(systemClock.nowMs());
   memory.look();

@@ -252,6 +252,11 @@ export class DataPlaneWorker {
     if (this.#context.gate.look() === "hopeless") throw new WorkerMemoryError();
   }
 
+  /** Whether no connection has begun, ended or carried anything since the last call; as of the last tick. */
+  isAtRest(): boolean {
+    return !this.#metrics.takeMoved();
+  }
+
   /** The thread is about to end by a fault of ours: its connections end with it, and the log says so. */
   lost(): void {
     for (const connection of [...this.#context.registry.all()]) {
