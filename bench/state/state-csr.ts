@@ -7,6 +7,7 @@ import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { IstioCertificateRequest, IstioCertificateResponse } from "../../core/protocol/generated/ca.ts";
 import { createCertificatePath, createCertificateRequest } from "../../core/protocol/ca/create-certificate.ts";
 import { createKeyAndCsr } from "../../core/protocol/x509/csr.ts";
+import { compiledPrograms } from "../../lab/compiled.ts";
 import { checkoutRoot, childEnvironment } from "../../lab/programs.ts";
 import { idlePod, manifestText, namespace } from "../../test/support/manifests.ts";
 import { cpuSeconds } from "../measure/processes.ts";
@@ -30,7 +31,7 @@ async function measure(seconds: number): Promise<Values | NotMeasured> {
   ];
   const program = [
     process.execPath,
-    join(checkoutRoot, "bin/ambientd.ts"),
+    join(await compiledPrograms(), "bin/ambientd.js"),
     "control",
     ...flags,
     "--advertise",

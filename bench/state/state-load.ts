@@ -1,6 +1,7 @@
 /**
  * A large mesh comes to an agent: how long from the first byte of it to the acknowledgement, which the agent sends when all its threads route by
- * it, and how much more memory the process then has. The agent is whole, in a network namespace of its own, with no pods.
+ * it, and how much more memory the process then has. The agent is whole, as it is
+ * shipped, in a network namespace of its own, with no pods.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, writeFileSync } from "node:fs";
@@ -8,6 +9,7 @@ import { join } from "node:path";
 import { messageOf } from "../../core/base/errors.ts";
 import { createNetworkNamespace, inNamespace } from "../../core/linux/namespace.ts";
 import { setUp } from "../../core/linux/netlink/links.ts";
+import { compiledPrograms } from "../../lab/compiled.ts";
 import { checkoutRoot, childEnvironment } from "../../lab/programs.ts";
 import { residentBytes } from "../measure/processes.ts";
 import type { LoneScenario, NotMeasured, Values } from "../scenarios/scenario.ts";
@@ -49,7 +51,8 @@ async function measure(workers: number): Promise<Values | NotMeasured> {
     const plane = await PlaneClient.connect(files.socket, folder);
     try {
       await plane.load("mesh", meshPush("a"));
-      const agent = start(agentProgram, agentEnvironment(files, folder, workers));
+      const program = join(await compiledPrograms(), "bin/ambientd.js");
+      const agent = start([program, "agent"], agentEnvironment(files, folder, workers));
       await plane.agentsOf([node]);
       const before = await settledBytes(agent);
       const seconds = await plane.push("mesh", node);
@@ -95,7 +98,6 @@ async function ended(child: ChildProcess): Promise<void> {
   await exit;
 }
 
-const agentProgram = ["--disable-sigusr1", join(checkoutRoot, "bin/ambientd.ts"), "agent"];
 const node = "node1";
 const port = 15_012;
 const settleMs = 3_000;
