@@ -7,6 +7,7 @@ const rooms = {
   "core/base": [],
   "core/protocol": ["core/base"],
   "core/linux": ["core/base"],
+  "core/tls": ["core/base"],
   "core/decision": ["core/base", "core/protocol"],
   "control/client": ["core"],
   "control/sources": ["core"],
@@ -24,6 +25,7 @@ const everyRoom = [
   "core/base",
   "core/protocol",
   "core/linux",
+  "core/tls",
   "core/decision",
   "control/client",
   "control/sources",
@@ -82,7 +84,7 @@ const noKubernetesClient = [
     message: "90 MB of memory: only control/sources/kubernetes and cli/clients load it",
   },
 ];
-const noKoffi = [{ name: "koffi", message: "only core/linux calls libc" }];
+const noKoffi = [{ name: "koffi", message: "only core/linux calls libc, and core/tls OpenSSL" }];
 
 const floors = Object.keys(rooms).map((room) => {
   const pure = room === "core/protocol" || room === "core/decision";
@@ -98,7 +100,8 @@ const floors = Object.keys(rooms).map((room) => {
         {
           paths: [
             ...(pure ? noOutsideWorld : []),
-            ...(linux ? [] : [...noNetlink, ...noKoffi]),
+            ...(linux ? [] : noNetlink),
+            ...(linux || room === "core/tls" ? [] : noKoffi),
             ...(room === "control/sources" || room === "cli" ? [] : noKubernetesClient),
           ],
           patterns,

@@ -19,6 +19,8 @@ export interface SecureLink {
   write(pieces: readonly Uint8Array[]): void;
   /** Sends what was written, says goodbye (close_notify), and half-closes. @param sent once all of that is with the transport. */
   end(sent: () => void): void;
+  /** To be called about once a second: memory that only traffic needs is given back where there has been none. */
+  rest(): void;
   /** Hears the peer no more; its transport stays as it is. */
   deafen(): void;
   /** Closes as soon as what was written is with the transport. */

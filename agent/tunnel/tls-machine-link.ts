@@ -83,6 +83,10 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
     this.#socket.end(sent);
   }
 
+  rest(): void {
+    this.#machine.rest();
+  }
+
   deafen(): void {
     this.#isDeaf = true;
     this.#socket.pause();

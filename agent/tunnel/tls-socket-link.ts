@@ -55,6 +55,8 @@ export class TlsSocketLink implements SecureLink {
     this.#tls.end(sent);
   }
 
+  rest(): void {}
+
   deafen(): void {
     this.#tls.removeAllListeners("data");
     this.#tls.pause();

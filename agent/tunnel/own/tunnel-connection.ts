@@ -104,6 +104,7 @@ export class TunnelConnection implements ConnectionOwner, StreamHost, LinkListen
   /** Called about once a second. */
   tick(nowMs: number): void {
     if (this.#phase !== "open") return;
+    this.#link.rest();
     if (this.#overhead.isOverdrawn(this.#link.carried, nowMs)) {
       // Not by breaking off: TLS would go on with what brings no data.
       return this.destroy(new TunnelError({ code: "tunnel.abuse", account: "tls-overhead" }));
