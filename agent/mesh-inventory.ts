@@ -173,9 +173,13 @@ export class MeshInventory {
   #keep(uid: string, address: MeshAddress, bytes: Uint8Array): StoredResource {
     if (address.kind === "service") return this.#put(this.#services, uid, bytes);
     const { workload } = address;
-    this.#dropWorkload(uid);
+    const { namespace, name } = workload;
+    const before = this.#workloads.get(uid);
+    // What it was called before is looked up only where it was called something else.
+    if (before !== undefined && !this.#names.has(namespace, name, before)) this.#dropWorkload(uid);
     const stored = this.#put(this.#workloads, uid, bytes);
-    this.#names.add(workload.namespace, workload.name, stored);
+    if (stored !== before) this.#names.add(namespace, name, stored);
+    this.#local.delete(uid);
     if (workload.node === this.#node) this.#local.set(uid, workload);
     return stored;
   }
@@ -190,7 +194,11 @@ export class MeshInventory {
   }
 
   #put(held: Map<string, StoredResource>, name: string, bytes: Uint8Array): StoredResource {
-    this.#drop(held, name);
+    const before = held.get(name);
+    if (before !== undefined) {
+      this.#octets.replace(before, bytes);
+      return before;
+    }
     const stored = this.#octets.put(name, bytes);
     held.set(name, stored);
     return stored;

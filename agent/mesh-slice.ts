@@ -3,7 +3,7 @@
  * control sent goes as it came, in buffers that the threads share; who takes it in decodes it.
  */
 import type { MeshUpdate } from "../core/decision/mesh-state.ts";
-import { AddressReader } from "../core/protocol/wds/address-reader.ts";
+import { AddressReader, type KnownWorkloads } from "../core/protocol/wds/address-reader.ts";
 import { decodeAuthorization, failClosed, type Policy } from "../core/protocol/wds/authorization.ts";
 import type { MeshService } from "../core/protocol/wds/service.ts";
 import { WdsError } from "../core/protocol/wds/wds-error.ts";
@@ -74,7 +74,12 @@ export class SliceCutter {
 
 /** Decodes slices, one after the other. */
 export class SliceReader {
-  readonly #addresses = new AddressReader();
+  readonly #addresses: AddressReader;
+
+  /** @param known what the state that they go to holds already. */
+  constructor(known?: KnownWorkloads) {
+    this.#addresses = new AddressReader(known);
+  }
 
   updateOf(slice: MeshSlice): MeshUpdate {
     const { packed, ...update } = slice;

@@ -71,10 +71,22 @@ export class SharedOctets {
     return stored;
   }
 
+  /** It says something else from now on. Who was told of its place still reads there what it said then. */
+  replace(stored: StoredResource, bytes: Uint8Array): void {
+    const size = stored.bytes.length + lengthOctets;
+    const to = this.#roomFor(bytes.length);
+    const from = stored.moveTo(to, to.used);
+    write(to, stored, bytes);
+    this.#forget(from, size);
+  }
+
   /** It is not in force any more. */
   drop(stored: StoredResource): void {
     const size = stored.bytes.length + lengthOctets;
-    const chunk = stored.moveTo(nowhere, 0);
+    this.#forget(stored.moveTo(nowhere, 0), size);
+  }
+
+  #forget(chunk: Chunk, size: number): void {
     chunk.live -= size;
     if (chunk === this.#current) return;
     if (chunk.live === 0) this.#chunks -= 1;

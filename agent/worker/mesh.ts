@@ -7,7 +7,7 @@ import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 
 export class WorkerMesh {
   readonly state = new MeshState();
-  readonly #reader = new SliceReader();
+  readonly #reader = new SliceReader((uid) => this.state.workload(uid));
   readonly #clock: Clock;
   readonly #waiting = new Set<() => void>();
   readonly #onChange: (change: MeshChange, left: ReadonlySet<string>) => void;

@@ -18,6 +18,17 @@ export class AddressIndex {
     }
   }
 
+  /** One for another that has its addresses and is preferred to whom it was preferred. */
+  replace(before: MeshWorkload, workload: MeshWorkload): void {
+    const addresses = this.#networks.get(workload.network);
+    if (workload.hostNetwork || addresses === undefined) return;
+    for (const address of eachOf(workload)) {
+      const holder = addresses.get(address);
+      if (Array.isArray(holder)) holder[placeOf(before, holder, isPreferred)] = workload;
+      else addresses.set(address, workload);
+    }
+  }
+
   remove(workload: MeshWorkload): void {
     const addresses = this.#networks.get(workload.network);
     if (workload.hostNetwork || addresses === undefined) return;

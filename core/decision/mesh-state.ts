@@ -8,6 +8,7 @@ import type { GatewayRef } from "../protocol/wds/gateway.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
 import { AddressIndex } from "./address-index.ts";
+import { isFiledAlike } from "./filed-alike.ts";
 import { EndpointIndex, type EndpointView } from "./endpoint-index.ts";
 import { demandsOtherwise, isJudgedDifferently } from "./judged-differently.ts";
 import { NameIndex } from "./name-index.ts";
@@ -83,8 +84,12 @@ export class MeshState {
       const before = this.#workloads.get(uid);
       const isJudgedAnew =
         !before || isJudgedDifferently(before, workload) || this.#policies.overlooksWithdrawn(before);
-      this.#removeWorkload(uid);
-      this.#addWorkload(workload);
+      if (before !== undefined && isFiledAlike(before, workload)) {
+        this.#replaceWorkload(before, workload);
+      } else {
+        this.#removeWorkload(uid);
+        this.#addWorkload(workload);
+      }
       change.workloads.add(uid);
       if (isJudgedAnew) change.authorization.workloads.add(uid);
     }
@@ -205,6 +210,16 @@ export class MeshState {
     this.#addresses.add(workload);
     this.#endpoints.add(workload);
     this.#policies.addWorkload(workload);
+  }
+
+  /** Of two that are found by the same keys: no index grows, shrinks or is put in another order. */
+  #replaceWorkload(before: MeshWorkload, workload: MeshWorkload): void {
+    this.#workloads.set(workload.uid, workload);
+    this.#names.replace(workload.namespace, workload.name, workload);
+    if (workload.hostname !== "") put(this.#byHostname, workload.hostname, workload);
+    this.#addresses.replace(before, workload);
+    this.#endpoints.add(workload);
+    this.#policies.renewWorkload(workload);
   }
 
   #removeWorkload(uid: string): MeshWorkload | undefined {

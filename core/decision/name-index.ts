@@ -17,6 +17,14 @@ export class NameIndex<Item extends object> {
     else names.set(name, new Map([known, item].map((each) => [this.#uidOf(each), each])));
   }
 
+  /** Instead of what is there under the same name and uid. */
+  replace(namespace: string, name: string, item: Item): void {
+    const names = this.#namespaces.get(namespace);
+    const known = names?.get(name);
+    if (known instanceof Map) known.set(this.#uidOf(item), item);
+    else names?.set(name, item);
+  }
+
   remove(namespace: string, name: string, uid: string): void {
     const names = this.#namespaces.get(namespace);
     const known = names?.get(name);
@@ -24,6 +32,11 @@ export class NameIndex<Item extends object> {
     if (known instanceof Map) known.delete(uid);
     if (known instanceof Map ? known.size === 0 : this.#uidOf(known) === uid) names.delete(name);
     if (names.size === 0) this.#namespaces.delete(namespace);
+  }
+
+  has(namespace: string, name: string, item: Item): boolean {
+    const known = this.#namespaces.get(namespace)?.get(name);
+    return known instanceof Map ? known.get(this.#uidOf(item)) === item : known === item;
   }
 
   of(namespace: string, name: string): Iterable<Item> {

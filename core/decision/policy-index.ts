@@ -87,11 +87,14 @@ export class PolicyIndex {
   }
 
   removeWorkload(workload: MeshWorkload): void {
+    this.renewWorkload(workload);
+    for (const key of workload.policies) dropFrom(this.#listedBy, key, workload.uid);
+  }
+
+  /** A word about a workload that lists what it listed. */
+  renewWorkload(workload: MeshWorkload): void {
     this.#listed.delete(workload.uid);
-    for (const key of workload.policies) {
-      dropFrom(this.#listedBy, key, workload.uid);
-      dropFrom(this.#withdrawn, key, workload.uid);
-    }
+    for (const key of workload.policies) dropFrom(this.#withdrawn, key, workload.uid);
   }
 
   #take(key: string, reach: PolicyReach): boolean {

@@ -26,10 +26,16 @@ export class AddressReader {
   readonly #gateways = new Interned(256, gatewayIn);
   readonly #localities = new Interned(256, localityIn);
   readonly #traits = new Array<WorkloadTraits | undefined>(traitPlaces).fill(undefined);
+  readonly #known: KnownWorkloads;
   #octets: Buffer = noOctets;
   #at = 0;
   /** Of what it may share with others, as far as it has been read. */
   #mix = 0;
+
+  /** @param known what is held of a workload already: of its texts those that have not changed are held on, and no second time. */
+  constructor(known: KnownWorkloads = () => undefined) {
+    this.#known = known;
+  }
 
   /** What `decodeAddress` makes of the octets from `start` to `end`. */
   read(octets: Buffer, start: number, end: number, name?: string): MeshAddress | WdsError {
@@ -124,10 +130,19 @@ export class AddressReader {
     // A pod's uid ends with its name: then the two share one text.
     const end = uid.slice(Math.max(0, uid.length - (nameTo - nameFrom)));
     const name = isText(end, this.#octets, nameFrom, nameTo) ? end : this.#octets.toString("latin1", nameFrom, nameTo);
-    return new CompactWorkload({ uid, name, addresses, node, locality, healthy }, this.#known(traits));
+    const before = this.#known(uid);
+    const own = {
+      uid: before?.uid ?? uid,
+      name: before?.name === name ? before.name : name,
+      addresses: before && isSameList(before.addresses, addresses) ? before.addresses : addresses,
+      node,
+      locality,
+      healthy,
+    };
+    return new CompactWorkload(own, this.#sharedTraits(traits));
   }
 
-  #known(traits: WorkloadTraits): WorkloadTraits {
+  #sharedTraits(traits: WorkloadTraits): WorkloadTraits {
     const place = (this.#mix ^ (this.#mix >>> 13)) & (traitPlaces - 1);
     const known = this.#traits[place];
     return known !== undefined && isSameTraits(known, traits) ? known : (this.#traits[place] = traits);
@@ -154,6 +169,9 @@ export class AddressReader {
     return value < 0x200000 ? value : Infinity;
   }
 }
+
+/** By uid. */
+export type KnownWorkloads = (uid: string) => MeshWorkload | undefined;
 
 interface Range {
   readonly from: number;
@@ -291,6 +309,10 @@ function messageIn<T>(
   } catch {
     return undefined;
   }
+}
+
+function isSameList(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((text, at) => text === other[at]);
 }
 
 /** A list of its own length: one that is pushed to has room for seventeen. */
