@@ -63,6 +63,7 @@ export async function openScene(options: SceneOptions = {}): Promise<Scene> {
     lab = await startLab({
       manifests: written.folder,
       families: "4",
+      programs: "compiled",
       workers,
       components: names.includes("ours") ? ["control", "cni", "agent"] : [],
       environment: { agent: agentEnvironment, control: controlEnvironment },

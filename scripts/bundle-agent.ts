@@ -1,7 +1,7 @@
 /**
  * `node scripts/bundle-agent.ts [--dist DIR]`: makes the agent of a compiled tree two files, its main thread and its worker.
  *
- * A third less memory than the modules one by one: no record of each module and its names, and none of Node's own modules behind an
+ * A sixth less memory than the modules one by one: no record of each module and its names, and none of Node's own modules behind an
  * ES facade, whose making reads every property and so loads what nobody asked for (`node:http` brings fetch, `node:crypto` Web Crypto).
  */
 import { renameSync, rmSync } from "node:fs";
