@@ -1,7 +1,7 @@
 /** A release: the sources compile, and the compiled programs start, each with nothing but what it ships with. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { rmSync } from "node:fs";
+import { globSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
@@ -21,6 +21,14 @@ test("the sources compile, and the compiled programs answer", () => {
     const { stderr } = run(process.execPath, [join(out, "bin/ambientd.js"), room, "--bogus"]);
     assert.doesNotMatch(stderr, /ERR_MODULE_NOT_FOUND|ERR_UNKNOWN_FILE_EXTENSION/, room);
   }
+});
+
+test("the agent answers as the two files that are shipped, too", () => {
+  const bundled = run(process.execPath, [join(root, "scripts/bundle-agent.ts"), "--dist", out]);
+  assert.equal(bundled.status, 0, bundled.stderr);
+  assert.deepEqual(globSync("agent/**/*.js", { cwd: out }).sort(), ["agent/main.js", "agent/worker/main.js"]);
+  const { stdout } = run(process.execPath, [join(out, "bin/ambientd.js"), "agent", "version"]);
+  assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
 });
 
 test("a room that doesn't exist is named, with those that do", () => {
