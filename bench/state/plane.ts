@@ -7,6 +7,7 @@
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { constants, setPriority } from "node:os";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { Client, credentials, Metadata, Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
@@ -58,6 +59,8 @@ const { values } = parseArgs({
     "upstream-root": { type: "string", default: "" },
   },
 });
+// Elsewhere it has a machine of its own: here it takes what those that are measured leave.
+setPriority(constants.priority.PRIORITY_LOW);
 const agents = new Set<Agent>();
 const pushes = new Map<string, { readonly bytes: Buffer; readonly nonce: string }>();
 const upstream = values.upstream === undefined ? undefined : upstreamClient(values.upstream);
