@@ -14,6 +14,7 @@ import type { PairedScenario, Place } from "./scenario.ts";
 export function memory(): PairedScenario {
   const holders = new Map<SideName, Holder>();
   const bases = new Map<SideName, { readonly idle: number; readonly first: Sample }>();
+  let idling: Promise<void> | undefined;
   return {
     kind: "paired",
     name: "memory",
@@ -21,6 +22,8 @@ export function memory(): PairedScenario {
     scene: "usual",
     async prepare(place) {
       if (!(await hasProxies(place.side))) return;
+      // What has just started is not idle yet.
+      await (idling ??= sleep(settleMs));
       const idle = await perAgent(place.side);
       await serveFile(place);
       const holder = await Holder.start(place);
