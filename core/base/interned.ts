@@ -36,7 +36,7 @@ export class Interned<T> {
   of(octets: Buffer, start: number, end: number): T {
     const hash = hashOf(octets, start, end);
     this.#hash = hash;
-    const first = ((hash ^ (hash >>> 15)) & this.#groups) * ways;
+    const first = ((Math.imul(hash, goldenRatio) >>> 16) & this.#groups) * ways;
     let free: number | undefined;
     for (let at = first; at < first + ways; at++) {
       const entry = this.#entries[at];
@@ -50,10 +50,17 @@ export class Interned<T> {
   }
 }
 
-/** FNV-1a, 32 bits. */
+/** In the manner of FNV-1a, 32 bits, four octets at a time: each multiplication waits for the one before. */
 function hashOf(octets: Buffer, start: number, end: number): number {
   let hash = 0x811c9dc5 | 0;
-  for (let at = start; at < end; at++) hash = Math.imul(hash ^ (octets[at] ?? 0), 0x01000193);
+  let at = start;
+  for (; at + 4 <= end; at += 4) {
+    const four =
+      (octets[at] ?? 0) | ((octets[at + 1] ?? 0) << 8) | ((octets[at + 2] ?? 0) << 16) | ((octets[at + 3] ?? 0) << 24);
+    hash = Math.imul(hash ^ four, prime);
+    hash ^= hash >>> 15;
+  }
+  for (; at < end; at++) hash = Math.imul(hash ^ (octets[at] ?? 0), prime);
   return hash;
 }
 
@@ -64,3 +71,5 @@ function isSame(key: string, octets: Buffer, start: number, end: number): boolea
 }
 
 const ways = 4;
+const prime = 0x01000193;
+const goldenRatio = 0x9e3779b1;
