@@ -103,11 +103,12 @@ export class NodeServerTls implements ServerTls {
 }
 
 function presentedClient(tls: TLSSocket): PresentedClient {
-  if (tls.authorized || tls.getPeerX509Certificate() === undefined) {
-    return { certificates: keptOf(tls), distrust: undefined };
-  }
+  const kept = keptOf(tls);
+  // Who names no protocol is refused for that, and nothing was kept.
+  const certificates = kept.length > 0 ? kept : presentedBy(tls);
+  if (tls.authorized || certificates.length === 0) return { certificates, distrust: undefined };
   const code = String(tls.authorizationError);
-  return { certificates: keptOf(tls), distrust: handshakeError(Object.assign(new Error(code), { code })) };
+  return { certificates, distrust: handshakeError(Object.assign(new Error(code), { code })) };
 }
 
 function securedBy(tls: TLSSocket): Secured {
