@@ -23,6 +23,7 @@ import { Departure } from "./departure.ts";
 import { dnsListenSettings } from "./dns/config.ts";
 import { watchClock } from "./clock-watch.ts";
 import { FakeCa } from "./fake-ca.ts";
+import { giveMemoryBack } from "./garbage.ts";
 import { IdleMemory } from "./idle-memory.ts";
 import { handInPieces } from "./in-pieces.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
@@ -62,6 +63,7 @@ export class Agent {
   /** Undefined under a node daemon that keeps no sockets. */
   readonly #store: StoreClient | undefined;
   #xds: XdsSession | undefined;
+  #cancelGiveBack: (() => void) | undefined;
   #zds: ZdsClient | undefined;
   #zdsPhase: ZdsPhase = "disconnected";
   /** Undefined where nobody says what is revoked. */
@@ -272,6 +274,10 @@ export class Agent {
   async #take(update: DeltaUpdate): Promise<readonly Rejection[]> {
     const pieces = this.#mesh.takeInPieces(update);
     const rejected = await handInPieces(pieces, (slice) => this.#workers.apply([slice]));
+    if (update.resources.length >= largePush) {
+      this.#cancelGiveBack?.();
+      this.#cancelGiveBack = systemClock.after(giveBackAfterMs, giveMemoryBack);
+    }
     this.#certificates.update(this.#podInfos());
     return rejected;
   }
@@ -465,3 +471,7 @@ function readToken(source: string): string {
     throw new Error(`the token cannot be read: ${messageOf(thrown)}`);
   }
 }
+
+/** Resources of one update. On the wire it takes tens of megabytes, several times, of which nothing is needed once it is acknowledged. */
+const largePush = 10_000;
+const giveBackAfterMs = 2_000;
