@@ -6,6 +6,7 @@ import type { DeltaResource, DeltaUpdate } from "../core/protocol/xds/delta-clie
 import { LocalMeshError } from "./local-mesh/fields.ts";
 import { localMesh } from "./local-mesh/local-mesh.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
+import { SliceReader } from "./mesh-slice.ts";
 
 const [policies, addresses] = resourcesOf(`
 workloads:
@@ -53,6 +54,36 @@ test("F-111 F-126 H069 one resource that cannot be understood is refused by name
     ["w1", "w3"],
   );
   assert.deepEqual(names(mesh), ["db", "web"]);
+});
+
+test("while many policies take the place of many others nobody is let in whom neither lets in", () => {
+  const some = (generation: string, action: string): string =>
+    Array.from(
+      { length: 30 },
+      (_, at) => `- {name: ${generation}-${action}-${at}, namespace: shop, action: ${action}, rules: []}`,
+    ).join("\n");
+  const [old] = resourcesOf(`policies:\n${some("old", "Allow")}\n${some("old", "Deny")}`);
+  const [next] = resourcesOf(`policies:\n${some("new", "Allow")}\n${some("new", "Deny")}`);
+  const mesh = new MeshInventory();
+  mesh.take(update(authorizationType, old));
+  const gone = old.map(({ name }) => name);
+  const { slices } = mesh.take(update(authorizationType, next, gone));
+  assert.ok(slices.length > 3);
+  const reader = new SliceReader();
+  const inForce = new Set(gone);
+  const count = (part: string): number => [...inForce].filter((name) => name.includes(part)).length;
+  for (const slice of slices) {
+    const { policies: added = [], removed } = reader.updateOf(slice);
+    for (const name of removed?.policies ?? []) inForce.delete(name);
+    for (const { key } of added) inForce.add(key);
+    assert.ok(count("-Deny-") >= 30, "one of the two sets of DENY is whole, and the other only comes or only goes");
+    assert.ok(count("old-Deny-") === 30 || count("new-Deny-") === 30);
+    if (count("new-Allow-") > 0) assert.equal(count("new-Deny-"), 30, "and whom only a new ALLOW lets in, the new DENY");
+    assert.ok(count("-Allow-") > 0, "without any ALLOW everybody would be let in");
+    if (count("old-Deny-") < 30)
+      assert.equal(count("old-Allow-"), 0, "whom only an old ALLOW lets in the old DENY still stops");
+  }
+  assert.equal(inForce.size, 60);
 });
 
 function resourcesOf(yaml: string): [readonly DeltaResource[], readonly DeltaResource[]] {

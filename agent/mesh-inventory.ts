@@ -10,7 +10,7 @@ import { addressType, type MeshAddress } from "../core/protocol/wds/address.ts";
 import { authorizationType, decodeAuthorization, failClosed, type Policy } from "../core/protocol/wds/authorization.ts";
 import { WdsError } from "../core/protocol/wds/wds-error.ts";
 import type { MeshWorkload } from "../core/protocol/wds/workload.ts";
-import type { DeltaUpdate, Rejection } from "../core/protocol/xds/delta-client.ts";
+import type { DeltaResource, DeltaUpdate, Rejection } from "../core/protocol/xds/delta-client.ts";
 import { policyInForce, SliceCutter, SliceReader, type MeshSlice } from "./mesh-slice.ts";
 import { SharedOctets, type StoredResource } from "./shared-octets.ts";
 
@@ -50,7 +50,8 @@ export class MeshInventory {
 
   /**
    * The same a slice at a time, for whoever has other things to do in between; to be carried through to its end before another
-   * update is begun. Removals come first, then services, so that nobody who means one meets its workloads without it.
+   * update is begun. Of addresses removals come first, then
+   * services, so that nobody who means one meets its workloads without it.
    */
   takeInPieces(update: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
     switch (update.typeUrl) {
@@ -147,27 +148,61 @@ export class MeshInventory {
     return rejected;
   }
 
+  /**
+   * In an order in which nobody is let in whom neither what was nor what will be lets in, also where it takes several slices: what denies
+   * comes before what allows, and goes after it; what goes, goes last.
+   */
   *#takePolicies({ resources, removed }: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
     const cutter = new SliceCutter();
     const rejected: Rejection[] = [];
+    const sent = new Set(resources.map(({ name }) => name));
+    /** Of a name that comes twice the last one counts: then all stay where they are. */
+    const allows: DeltaResource[] = [];
     for (const name of removed) {
-      this.#drop(this.#policies, name);
-      const full = cutter.removePolicy(name);
+      if (!sent.has(name)) continue;
+      const full = this.#removePolicy(cutter, name);
       if (full !== undefined) yield full;
     }
-    for (const { name, bytes } of resources) {
+    for (const resource of resources) {
+      const { name, bytes } = resource;
       const policy = decodeAuthorization(bytes, name);
       if (policy instanceof WdsError) {
         rejected.push({ name, reason: policy.message });
         // What never was good: a DENY denies all it selects, an ALLOW matches nothing.
         if (this.#policies.has(name) || failClosed(bytes)?.key !== name) continue;
+      } else if (policy.action === "allow" && sent.size === resources.length) {
+        allows.push(resource);
+        continue;
       }
       const full = cutter.add("policy", this.#put(this.#policies, name, bytes));
+      if (full !== undefined) yield full;
+    }
+    for (const { name, bytes } of allows) {
+      const full = cutter.add("policy", this.#put(this.#policies, name, bytes));
+      if (full !== undefined) yield full;
+    }
+    const gone = removed.filter((name) => !sent.has(name)).map((name) => ({ name, action: this.#actionOf(name) }));
+    const [allowing, denying] = [
+      gone.filter(({ action }) => action === "allow"),
+      gone.filter(({ action }) => action !== "allow"),
+    ];
+    for (const { name } of [...allowing, ...denying]) {
+      const full = this.#removePolicy(cutter, name);
       if (full !== undefined) yield full;
     }
     const rest = cutter.rest();
     if (rest !== undefined) yield rest;
     return rejected;
+  }
+
+  #removePolicy(cutter: SliceCutter, name: string): MeshSlice | undefined {
+    this.#drop(this.#policies, name);
+    return cutter.removePolicy(name);
+  }
+
+  #actionOf(name: string): Policy["action"] | undefined {
+    const stored = this.#policies.get(name);
+    return stored && policyInForce(stored.bytes)?.action;
   }
 
   #keep(uid: string, address: MeshAddress, bytes: Uint8Array): StoredResource {
