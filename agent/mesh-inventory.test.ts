@@ -78,7 +78,8 @@ test("while many policies take the place of many others nobody is let in whom ne
     for (const { key } of added) inForce.add(key);
     assert.ok(count("-Deny-") >= 30, "one of the two sets of DENY is whole, and the other only comes or only goes");
     assert.ok(count("old-Deny-") === 30 || count("new-Deny-") === 30);
-    if (count("new-Allow-") > 0) assert.equal(count("new-Deny-"), 30, "and whom only a new ALLOW lets in, the new DENY");
+    if (count("new-Allow-") > 0)
+      assert.equal(count("new-Deny-"), 30, "and whom only a new ALLOW lets in, the new DENY");
     assert.ok(count("-Allow-") > 0, "without any ALLOW everybody would be let in");
     if (count("old-Deny-") < 30)
       assert.equal(count("old-Allow-"), 0, "whom only an old ALLOW lets in the old DENY still stops");

@@ -35,9 +35,11 @@ export class TcpEnd implements ByteEnd, LentReader {
     const { socket } = this;
     if (socket.destroyed) return true;
     const before = socket.writableLength;
-    const mayGoOn = socket.write(mustCopy() ? Buffer.from(chunk) : chunk);
+    // A few octets that have to wait must not hold all that was read with them: nobody accounts for that.
+    const isOwn = mustCopy() || (before > 0 && chunk.length <= mostCopied);
+    const mayGoOn = socket.write(isOwn ? Buffer.from(chunk) : chunk);
     // What the kernel has not taken in the same call is still read from where it lies.
-    if (socket.writableLength > before) keep(chunk);
+    if (!isOwn && socket.writableLength > before) keep(chunk);
     return mayGoOn;
   }
 
@@ -80,8 +82,11 @@ export class TcpEnd implements ByteEnd, LentReader {
   /** @internal LentReader. */
   read(bytes: Uint8Array): void {
     const before = lendFleeting();
-    this.listener.data(this, bytes);
-    takenBack(before, bytes);
+    try {
+      this.listener.data(this, bytes);
+    } finally {
+      takenBack(before, bytes);
+    }
   }
 
   /** @internal for the handlers below. */
@@ -107,6 +112,7 @@ export class TcpEnd implements ByteEnd, LentReader {
   }
 }
 
+const mostCopied = 4_096;
 const owner = Symbol("owner");
 
 interface OwnedSocket extends Socket {

@@ -129,8 +129,13 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
   /** @internal TlsOwner. */
   received(plaintext: Buffer, records: number): boolean {
     const before = lend();
-    this.listener.received(plaintext, records);
-    return takenBack(before, plaintext);
+    let kept = true;
+    try {
+      this.listener.received(plaintext, records);
+    } finally {
+      kept = takenBack(before, plaintext);
+    }
+    return kept;
   }
 
   /** @internal TlsOwner. */

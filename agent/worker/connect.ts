@@ -29,7 +29,7 @@ export function isFailure(result: Socket | Failure): result is Failure {
 
 function connectOnce(context: WorkerContext, request: ConnectRequest, withinMs: number): Promise<Socket | Error> {
   return new Promise((resolve) => {
-    const socket = context.connect(request);
+    const socket = context.connect({ ...request, lendsReads: true });
     const settle = (result: Socket | Error): void => {
       cancel();
       socket.removeListener("error", settle);

@@ -68,6 +68,8 @@ export interface ConnectRequest {
   readonly remote: Endpoint;
   /** Where to connect from, if that isn't ours; without a port the kernel chooses one. */
   readonly from?: { readonly address: string; readonly port?: number };
+  /** What is read from it lies in memory of the thread: for ends of relays and of tunnels, which know (core/linux/lent-reads.ts). */
+  readonly lendsReads?: true;
 }
 
 /** Plain data: crosses to the worker when it starts. */

@@ -271,6 +271,7 @@ export class ServedPod {
     const busy = this.#context.registry.ofPod(this.uid).size + tunnels + (this.#dns?.size ?? 0);
     if (busy > 0) return;
     this.#phase = "gone";
+    this.#server.destroy();
     this.#onPodGone();
   }
 }

@@ -127,7 +127,7 @@ export class TunnelDialer {
       const { context, tls } = certificates.current(way.certificate.uri) ?? way.certificate;
       const tunnel = await openClientTunnel({
         ...tunnels,
-        socket: this.#context.connect({ netns: this.#pod.netns, remote: way.tunnel }),
+        socket: this.#context.connect({ netns: this.#pod.netns, remote: way.tunnel, lendsReads: true }),
         context,
         accepted: way.identities,
         trust: { roots: tls.roots, revocations },

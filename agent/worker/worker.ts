@@ -112,11 +112,11 @@ export class DataPlaneWorker {
       memory: new MemoryWatch(settings.memory),
       onChange: (reason) => this.#gateChanged(reason),
     });
-    const connect: WorkerContext["connect"] = ({ netns, remote, from }) =>
+    const connect: WorkerContext["connect"] = ({ netns, remote, from, lendsReads = false }) =>
       connectTcp({
         netns,
         remote,
-        lendsReads: true,
+        lendsReads,
         ...(from !== undefined && { local: from, transparent: true }),
         ...(settings.packetMark !== undefined && { mark: settings.packetMark }),
         ...(settings.keepAlive && { keepAlive: settings.keepAlive }),
