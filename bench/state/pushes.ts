@@ -1,5 +1,5 @@
 /** What is pushed to agents beside their own mesh, encoded. Pure. */
-
+import { blankMatch } from "../../control/server/model/authorization.ts";
 import { DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
 import { Action, Authorization, Scope, type Match } from "../../core/protocol/generated/security.ts";
 import { authorizationType } from "../../core/protocol/wds/authorization.ts";
@@ -21,7 +21,7 @@ export function policiesPush(namespace: string, count: number): Uint8Array {
   const resources = Array.from({ length: count }, (_, at) => {
     const name = `nobody-${at}`;
     const principal = `cluster.local/ns/n${at % 100}/sa/nobody-${at}`;
-    const match: Match = { ...noMatch, principals: [{ matchType: { $case: "exact", value: principal } }] };
+    const match: Match = { ...blankMatch(), principals: [{ matchType: { $case: "exact", value: principal } }] };
     const value = Authorization.encode({
       name,
       namespace,
@@ -53,19 +53,3 @@ function response(nonce: string, content: Pick<DeltaDiscoveryResponse, "resource
   const head = { systemVersionInfo: "1", typeUrl: authorizationType, nonce: `${pushNonce}${nonce}` };
   return DeltaDiscoveryResponse.encode({ ...head, ...content }).finish();
 }
-
-const noMatch: Match = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  extensions: [],
-};

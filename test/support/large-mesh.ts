@@ -1,5 +1,6 @@
 /** A made-up mesh as control would send it: delta responses on the wire, of the size that a cluster's are. */
-import { Action, Authorization, Scope, type Match, type StringMatch } from "../../core/protocol/generated/security.ts";
+import { blankMatch } from "../../control/server/model/authorization.ts";
+import { Action, Authorization, Scope, type StringMatch } from "../../core/protocol/generated/security.ts";
 import { DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
 import { Address, type Port } from "../../core/protocol/generated/workload.ts";
 import { addressType } from "../../core/protocol/wds/address.ts";
@@ -33,8 +34,13 @@ export function policyResponse({ policies }: MeshSize, version = "1"): Uint8Arra
       rules: [
         {
           clauses: [
-            { matches: callers.map((caller) => ({ ...noMatch, principals: [exactly(`cluster.local/ns/${caller}`)] })) },
-            { matches: [{ ...noMatch, destinationPorts: [8080 + (at % 7)] }] },
+            {
+              matches: callers.map((caller) => ({
+                ...blankMatch(),
+                principals: [exactly(`cluster.local/ns/${caller}`)],
+              })),
+            },
+            { matches: [{ ...blankMatch(), destinationPorts: [8080 + (at % 7)] }] },
           ],
         },
       ],
@@ -167,19 +173,3 @@ function addressAt(first: number, second: number, at: number): Buffer {
 function exactly(value: string): StringMatch {
   return { matchType: { $case: "exact", value } };
 }
-
-const noMatch: Match = {
-  namespaces: [],
-  notNamespaces: [],
-  principals: [],
-  notPrincipals: [],
-  sourceIps: [],
-  notSourceIps: [],
-  destinationIps: [],
-  notDestinationIps: [],
-  destinationPorts: [],
-  notDestinationPorts: [],
-  serviceAccounts: [],
-  notServiceAccounts: [],
-  extensions: [],
-};
