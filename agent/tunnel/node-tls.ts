@@ -12,7 +12,7 @@ import type {
   ServerTls,
   ServerTlsOwner,
 } from "./tls-engine.ts";
-import { alpn, handshakeError, secureContext, secureOptions, type TlsIdentity } from "./tls.ts";
+import { alpn, distrustOf, handshakeError, secureContext, secureOptions, type TlsIdentity } from "./tls.ts";
 import { TunnelError } from "./tunnel.ts";
 
 export class NodeClientTls implements ClientTls {
@@ -107,8 +107,7 @@ function presentedClient(tls: TLSSocket): PresentedClient {
   // Who names no protocol is refused for that, and nothing was kept.
   const certificates = kept.length > 0 ? kept : presentedBy(tls);
   if (tls.authorized || certificates.length === 0) return { certificates, distrust: undefined };
-  const code = String(tls.authorizationError);
-  return { certificates, distrust: handshakeError(Object.assign(new Error(code), { code })) };
+  return { certificates, distrust: distrustOf(String(tls.authorizationError)) };
 }
 
 function securedBy(tls: TLSSocket): Secured {

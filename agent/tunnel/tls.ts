@@ -63,11 +63,20 @@ export function checkServer(
 export function handshakeError(error: Error): TunnelError {
   if (error instanceof TunnelError) return error;
   const { code = "", reason } = error as { code?: string; reason?: string };
+  return knownDistrust(code) ?? failed(reason ?? (code === "" ? error.message : code));
+}
+
+/** Why a chain does not hold. @param code OpenSSL's X509_V_ERR_ name as Node gives it. */
+export function distrustOf(code: string): TunnelError {
+  return knownDistrust(code) ?? failed(code);
+}
+
+function knownDistrust(code: string): TunnelError | undefined {
   if (code === "CERT_HAS_EXPIRED") return new TunnelError({ code: "tunnel.certificate-expired" });
   if (code === "CERT_NOT_YET_VALID") return new TunnelError({ code: "tunnel.certificate-not-yet-valid" });
   if (unfit.has(code)) return new TunnelError({ code: "tunnel.certificate-unfit", detail: code });
   if (untrusted.has(code)) return new TunnelError({ code: "tunnel.certificate-untrusted", detail: code });
-  return new TunnelError({ code: "tunnel.tls-failed", detail: reason ?? (code === "" ? error.message : code) });
+  return undefined;
 }
 
 /**
@@ -98,18 +107,22 @@ export function notH2(protocol: string | undefined): TunnelError {
 export function tlsFailure({ type }: TlsError): TunnelError {
   switch (type.code) {
     case "tls.certificate":
-      return handshakeError(Object.assign(new Error(type.reason), { code: type.verify }));
+      return distrustOf(type.verify);
     case "tls.no-client-certificate":
       return new TunnelError({ code: "tunnel.no-client-certificate" });
     case "tls.truncated":
-      return new TunnelError({ code: "tunnel.tls-failed", detail: "closed" });
+      return failed("closed");
     case "tls.alert":
     case "tls.protocol":
     case "tls.bad-setting":
-      return new TunnelError({ code: "tunnel.tls-failed", detail: type.reason });
+      return failed(type.reason);
     case "tls.unusable":
-      return new TunnelError({ code: "tunnel.tls-failed", detail: type.detail });
+      return failed(type.detail);
   }
+}
+
+function failed(detail: string): TunnelError {
+  return new TunnelError({ code: "tunnel.tls-failed", detail });
 }
 
 function proven(presented: readonly X509Certificate[], trust: ChainTrust): ProvenPeer | TunnelError {
