@@ -9,44 +9,38 @@ export interface LentReader {
   read(bytes: Uint8Array): void;
 }
 
-/** To be spread into the options of a Socket that is made; what is read before it has a reader is an error. */
-export const lentReads: Pick<SocketConstructorOpts, "onread"> = {
-  onread: { buffer: Buffer.allocUnsafeSlow(64 << 10), callback: onRead },
-};
+/** A socket of that kind; half-open is allowed. Nothing is read before somebody asks, and that had better be after {@link readBy}. */
+export function lendingSocket(over: { readonly fd: number } | { readonly handle: object }): Socket {
+  const options: object = { ...over, onread: lentReads, allowHalfOpen: true, manualStart: true };
+  const socket: LendingSocket = new Socket(options);
+  // From here on it has the property, by which its kind is known.
+  socket[reader] = undefined;
+  return socket;
+}
 
 /**
  * A socket that a server has accepted, made anew upon the same handle (the `handle` of Socket's constructor is how net.Server makes
- * its own). To be called before anybody listens to it or reads from it; the old one is left without anything. Nothing
- * is read before somebody asks.
+ * its own). To be called before anybody listens to it or reads from it; the old one is left without anything.
  */
 export function withLentReads(accepted: Socket): Socket {
   const stale = accepted as Socket & { _handle: object | null };
   const handle = stale._handle;
   if (handle === null) return accepted;
   stale._handle = null;
-  return marked(new Socket({ ...lentReads, handle, allowHalfOpen: true, manualStart: true } as SocketConstructorOpts));
-}
-
-/** Marks a socket that was made with {@link lentReads}. */
-export function marked(socket: Socket): Socket {
-  (socket as LendingSocket)[lends] = true;
-  return socket;
+  return lendingSocket({ handle });
 }
 
 /** Says who reads from a socket. @returns false where it is an ordinary one, which emits `data`. */
 export function readBy(socket: object, next: LentReader): boolean {
-  const lending = socket as LendingSocket;
-  if (lending[lends] !== true) return false;
-  lending[reader] = next;
+  if (!(reader in socket)) return false;
+  socket[reader] = next;
   return true;
 }
 
-const lends = Symbol("lends");
 const reader = Symbol("reader");
 
 interface LendingSocket extends Socket {
-  [lends]?: boolean;
-  [reader]?: LentReader;
+  [reader]?: LentReader | undefined;
 }
 
 /** Node calls it as a method of the socket (tried on Node 24.21; lent-reads.test.ts). */
@@ -57,3 +51,8 @@ function onRead(this: unknown, octets: number, buffer: Uint8Array): boolean {
   else next.read(octets === buffer.length ? buffer : buffer.subarray(0, octets));
   return true;
 }
+
+const lentReads: NonNullable<SocketConstructorOpts["onread"]> = {
+  buffer: Buffer.allocUnsafeSlow(64 << 10),
+  callback: onRead,
+};

@@ -4,7 +4,7 @@
  */
 import { Socket, type SocketConstructorOpts } from "node:net";
 import type { Endpoint } from "../base/ip.ts";
-import { lentReads, marked } from "./lent-reads.ts";
+import { lendingSocket } from "./lent-reads.ts";
 import { lastError, LinuxError } from "./errno.ts";
 import {
   AF_INET6,
@@ -85,9 +85,7 @@ export function listenTcp(options: ListenOptions): Listener | LinuxError {
 export function connectTcp(options: ConnectOptions): Socket {
   const made = inNamespaceOf(options.netns, () => connectingSocket(options));
   if (made instanceof LinuxError) return failedSocket(made);
-  const reading = options.lendsReads === true ? lentReads : {};
-  const socket = new Socket({ ...reading, fd: made, allowHalfOpen: true, manualStart: true } as SocketConstructorOpts);
-  if (options.lendsReads === true) marked(socket);
+  const socket = options.lendsReads === true ? lendingSocket({ fd: made }) : plainSocket(made);
   // The addresses are literal: nothing is looked up, and the one socket is tried once.
   const { address: host, port } = options.remote;
   return socket.connect({ host, port, autoSelectFamily: false, family: host.includes(":") ? 6 : 4 });
@@ -207,6 +205,10 @@ export function setKeepAlive(fd: number, keepAlive: KeepAlive): LinuxError | und
     setOption(fd, SOL_TCP, TCP_KEEPCNT, probes) ??
     (userTimeoutMs === undefined ? undefined : setOption(fd, SOL_TCP, TCP_USER_TIMEOUT, userTimeoutMs))
   );
+}
+
+function plainSocket(fd: number): Socket {
+  return new Socket({ fd, allowHalfOpen: true, manualStart: true } as SocketConstructorOpts);
 }
 
 function failedSocket(error: LinuxError): Socket {
