@@ -23,6 +23,8 @@ type newConnections struct {
 	// The longest time without any request succeeding.
 	LongestGapMs int64 `json:"longestGapMs"`
 	SlowestMs    int64 `json:"slowestMs"`
+	// The most requests that were under way when one failed: a server that ends at once cuts those, and no others.
+	UnderWay int `json:"underWay"`
 	// Not started, because -most requests were still waiting: a black hole looks like this.
 	NotStarted int `json:"notStarted"`
 }
@@ -93,6 +95,8 @@ type generator struct {
 	client *http.Client
 
 	mutex        sync.Mutex
+	running      int
+	underWay     int
 	total        int
 	failed       int
 	notStarted   int
@@ -131,14 +135,19 @@ func (g *generator) keepAsking(url string, rate, most int, done <-chan struct{})
 
 func (g *generator) request(url string) {
 	started := time.Now()
+	g.mutex.Lock()
+	g.running++
+	g.mutex.Unlock()
 	result := ask(g.client, url)
 	ended := time.Now()
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	g.total++
+	defer func() { g.running-- }()
 	g.slowest = max(g.slowest, ended.Sub(started))
 	if !result.OK {
 		g.failed++
+		g.underWay = max(g.underWay, g.running)
 		g.errors[reasonOf(result)]++
 		if g.firstFailure.IsZero() || started.Before(g.firstFailure) {
 			g.firstFailure = started
@@ -160,7 +169,7 @@ func (g *generator) summary() newConnections {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	result := newConnections{
-		Total: g.total, Failed: g.failed, Errors: g.errors, NotStarted: g.notStarted,
+		Total: g.total, Failed: g.failed, Errors: g.errors, NotStarted: g.notStarted, UnderWay: g.underWay,
 		LongestGapMs: g.longestGap.Milliseconds(), SlowestMs: g.slowest.Milliseconds(),
 	}
 	if !g.firstFailure.IsZero() {

@@ -13,6 +13,8 @@ export interface LoadReport {
     readonly longestGapMs: number;
     readonly slowestMs: number;
     readonly notStarted: number;
+    /** The most that were under way when one failed. */
+    readonly underWay: number;
   };
   readonly held: {
     readonly opened: number;
@@ -76,7 +78,7 @@ export function sentence({ new: fresh, held }: LoadReport): string {
   const why = Object.entries({ ...fresh.errors, ...held.errors }).map(([error, times]) => `${times} × ${error}`);
   return (
     `${fresh.failed} of ${fresh.total} new connections lost, ${held.cut} of ${held.opened} held ones cut, ` +
-    `healed after ${fresh.healMs} ms (longest gap ${fresh.longestGapMs} ms, slowest ${fresh.slowestMs} ms)` +
+    `healed after ${fresh.healMs} ms (longest gap ${fresh.longestGapMs} ms, slowest ${fresh.slowestMs} ms, at most ${fresh.underWay} under way)` +
     (why.length === 0 ? "" : `: ${why.join("; ")}`)
   );
 }
