@@ -12,6 +12,7 @@ import { CertificateManager } from "../control/client/certificates/manager.ts";
 import { MeshCaProvider } from "../control/client/providers/mesh-ca.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import { parseIdentity, SpiffeError } from "../core/protocol/spiffe/identity.ts";
+import { authorizationType } from "../core/protocol/wds/authorization.ts";
 import { startXdsSession, type XdsSession } from "../control/client/xds-session.ts";
 import { ownNamespace } from "../core/linux/namespace.ts";
 import type { DeltaUpdate, Rejection } from "../core/protocol/xds/delta-client.ts";
@@ -257,7 +258,10 @@ export class Agent {
 
   #startXds(): void {
     const { clusterId, xds } = this.#config;
-    if (xds.address === "") return this.#readiness.open("state manager");
+    if (xds.address === "") {
+      void this.#policiesComplete().then(() => this.#readiness.open("state manager"));
+      return;
+    }
     this.#xds = startXdsSession({
       ...xds,
       token: () => readToken(this.#config.authToken),
@@ -266,9 +270,19 @@ export class Agent {
       clock: systemClock,
       log: this.#log,
       ...xdsCounts(this.#metrics.counters),
-      onUpdate: (update) => this.#take(update),
+      onUpdate: async (update) => {
+        const rejected = await this.#take(update);
+        if (update.typeUrl === authorizationType) await this.#policiesComplete();
+        return rejected;
+      },
     });
     void this.#xds.ready.then(() => this.#readiness.open("state manager"));
+  }
+
+  /** Nothing more is waited for before connections are judged. Of what was written down beside a control plane that one may hold more. */
+  async #policiesComplete(): Promise<void> {
+    const slice = this.#mesh.completePolicies();
+    if (slice !== undefined) await this.#workers.apply([slice]);
   }
 
   async #take(update: DeltaUpdate): Promise<readonly Rejection[]> {

@@ -42,7 +42,7 @@ test(
   async () => {
     await ownAddresses();
     await workers.start();
-    await workers.apply([{ workloads: [pod("default/bob", address)] }]);
+    await workers.apply([{ workloads: [pod("default/bob", address)], policiesComplete: true }]);
     workers.broadcast({ kind: "gates", gates: [{ name: "proxy" }] });
     const { identity, chain, key, roots, notAfter } = bob;
     const delivery = { identity, key: createPrivateKey(key), chainPem: [chain], rootsPem: roots, notAfter };

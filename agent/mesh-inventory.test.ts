@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ManualClock } from "../core/base/clock.ts";
 import { addressType } from "../core/protocol/wds/address.ts";
 import { authorizationType } from "../core/protocol/wds/authorization.ts";
 import type { DeltaResource, DeltaUpdate } from "../core/protocol/xds/delta-client.ts";
@@ -7,6 +8,7 @@ import { LocalMeshError } from "./local-mesh/fields.ts";
 import { localMesh } from "./local-mesh/local-mesh.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
 import { SliceReader } from "./mesh-slice.ts";
+import { WorkerMesh } from "./worker/mesh.ts";
 
 const [policies, addresses] = resourcesOf(`
 workloads:
@@ -85,6 +87,32 @@ test("while many policies take the place of many others nobody is let in whom ne
       assert.equal(count("old-Allow-"), 0, "whom only an old ALLOW lets in the old DENY still stops");
   }
   assert.equal(inForce.size, 60);
+});
+
+test("a worker that starts later waits for policies as long as the others do, and no longer", () => {
+  const mesh = new MeshInventory();
+  mesh.take(update(addressType, addresses));
+  const fed = (): WorkerMesh => {
+    const worker = new WorkerMesh(new ManualClock(), () => undefined);
+    for (const slice of mesh.snapshot()) worker.apply(structuredClone(slice));
+    return worker;
+  };
+  const web = { namespace: "shop", name: "web", serviceAccount: "default" };
+  const early = fed();
+  assert.deepEqual([early.workloadOf(web)?.uid, early.decidable(web)], ["w1", undefined]);
+  // What is there of an answer that is being taken in is not all of it.
+  for (const slice of mesh.take(update(authorizationType, policies)).slices) early.apply(slice);
+  const between = fed();
+  assert.deepEqual([early.decidable(web), between.decidable(web)], [undefined, undefined]);
+  const complete = mesh.completePolicies();
+  assert.ok(complete);
+  for (const worker of [early, between]) worker.apply(structuredClone(complete));
+  const late = fed();
+  for (const worker of [early, between, late]) {
+    assert.equal(worker.decidable(web)?.uid, "w1");
+    assert.equal(worker.state.policiesOfNamespace("shop")?.isEmpty, false, "and by then it has them");
+  }
+  assert.equal(mesh.completePolicies(), undefined, "it is told once");
 });
 
 function resourcesOf(yaml: string): [readonly DeltaResource[], readonly DeltaResource[]] {

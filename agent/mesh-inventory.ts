@@ -31,6 +31,7 @@ export class MeshInventory {
   readonly #names = new NameIndex<StoredResource>((stored) => stored.name);
   /** The workloads of this node, decoded. */
   readonly #local = new Map<string, MeshWorkload>();
+  #policiesComplete = false;
 
   /** @param node whose workloads `local` tells of. */
   constructor(node?: string) {
@@ -61,6 +62,13 @@ export class MeshInventory {
         return this.#takePolicies(update);
     }
     return nothing();
+  }
+
+  /** Every policy of the beginning has been taken in. @returns what workers must hear after them; undefined if they have. */
+  completePolicies(): MeshSlice | undefined {
+    if (this.#policiesComplete) return undefined;
+    this.#policiesComplete = true;
+    return policiesComplete;
   }
 
   /** Every resource in force as it came: type URL → name and base64. A policy that never was good is there as it is. */
@@ -117,6 +125,7 @@ export class MeshInventory {
       ...[...this.#services.values()].map((stored) => cutter.add("service", stored)),
       ...[...this.#workloads.values()].map((stored) => cutter.add("workload", stored)),
       cutter.rest(),
+      this.#policiesComplete ? policiesComplete : undefined,
     ];
     return slices.filter((slice) => slice !== undefined);
   }
@@ -266,5 +275,6 @@ function* nothing(): Generator<never, readonly Rejection[]> {
   return [];
 }
 
+const policiesComplete: MeshSlice = { policiesComplete: true };
 /** Address.service, field 2, as octets. */
 const serviceTag = 0x12;

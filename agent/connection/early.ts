@@ -12,6 +12,7 @@ export function isEarly({ facts, reason }: CloseRecord): boolean {
 const beforeDestination: ReadonlySet<CloseCode> = new Set<CloseCode>([
   "NO_ORIGINAL_DST",
   "NO_WORKLOAD",
+  "NO_POLICIES",
   "RECURSIVE_CALL",
   "NOT_CONNECT",
   "BAD_AUTHORITY",

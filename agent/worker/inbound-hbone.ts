@@ -74,7 +74,7 @@ async function connectInside(
   const { peer } = stream;
   // Its client has not heard yet, and is told; others may wait for control to tell of a pod that begins.
   if (pod.isWithdrawn) return gone;
-  const local = await context.mesh.waitForWorkload(pod.info, context.settings.workloadDeadlineMs);
+  const local = await context.mesh.waitUntilDecidable(pod.info, context.settings.workloadDeadlineMs);
   const gateway =
     request.network !== undefined && request.network.toLowerCase() !== context.settings.network.toLowerCase();
   // Through another network's gateway an address means nothing here, and what it names is somebody else.

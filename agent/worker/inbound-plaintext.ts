@@ -42,7 +42,7 @@ async function connectInside(
   const destination = context.originalDestination(socket);
   if (destination === undefined) return { reason: "NO_ORIGINAL_DST", details: {} };
   facts.destination = destination;
-  const local = await context.mesh.waitForWorkload(pod.info, context.settings.workloadDeadlineMs);
+  const local = await context.mesh.waitUntilDecidable(pod.info, context.settings.workloadDeadlineMs);
   facts.destinationWorkload = local;
   facts.service = local && probableService(context.mesh.state, local, destination.port);
   const peerAddress = facts.source.address;

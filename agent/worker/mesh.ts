@@ -6,7 +6,7 @@ import { SliceReader, type MeshSlice } from "../mesh-slice.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 
 export class WorkerMesh {
-  readonly state = new MeshState();
+  readonly state = new MeshState({ awaitsPolicies: true });
   readonly #reader = new SliceReader((uid) => this.state.workload(uid));
   readonly #clock: Clock;
   readonly #waiting = new Set<() => void>();
@@ -25,7 +25,8 @@ export class WorkerMesh {
       for (const address of this.state.workload(uid)?.addresses ?? []) left.add(address);
     const change = this.state.apply(update);
     this.#onChange(change, left);
-    if (this.#waiting.size > 0 && change.workloads.size > 0) for (const look of [...this.#waiting]) look();
+    const isWorthALook = change.workloads.size > 0 || update.policiesComplete === true;
+    if (this.#waiting.size > 0 && isWorthALook) for (const look of [...this.#waiting]) look();
   }
 
   /** The workload that a pod of this node is. */
@@ -36,7 +37,21 @@ export class WorkerMesh {
   /** The same, waiting for control to tell of it for up to `deadlineMs`. */
   waitForWorkload(pod: PodInfo, deadlineMs: number): Promise<MeshWorkload | undefined> {
     const known = this.workloadOf(pod);
-    if (known !== undefined) return Promise.resolve(known);
+    return known === undefined ? this.#wait(() => this.workloadOf(pod), pod, deadlineMs) : Promise.resolve(known);
+  }
+
+  /** The same for who decides about a connection: undefined also while policies are still to come. */
+  decidable(pod: PodInfo): MeshWorkload | undefined {
+    return this.state.awaitsPolicies ? undefined : this.workloadOf(pod);
+  }
+
+  /** Waits for the workload and for policies. After `deadlineMs` it is the workload alone, if that is known: the decision says what is missing. */
+  waitUntilDecidable(pod: PodInfo, deadlineMs: number): Promise<MeshWorkload | undefined> {
+    const known = this.decidable(pod);
+    return known === undefined ? this.#wait(() => this.decidable(pod), pod, deadlineMs) : Promise.resolve(known);
+  }
+
+  #wait(find: () => MeshWorkload | undefined, pod: PodInfo, deadlineMs: number): Promise<MeshWorkload | undefined> {
     return new Promise((resolve) => {
       const settle = (workload: MeshWorkload | undefined): void => {
         cancel();
@@ -44,10 +59,10 @@ export class WorkerMesh {
         resolve(workload);
       };
       const look = (): void => {
-        const workload = this.workloadOf(pod);
+        const workload = find();
         if (workload !== undefined) settle(workload);
       };
-      const cancel = this.#clock.after(deadlineMs, () => settle(undefined));
+      const cancel = this.#clock.after(deadlineMs, () => settle(this.workloadOf(pod)));
       this.#waiting.add(look);
     });
   }

@@ -66,8 +66,9 @@ class Outbound {
     facts.destination = target;
     const { mesh, settings } = this.#context;
     const source =
-      mesh.workloadOf(this.#pod.info) ?? (await mesh.waitForWorkload(this.#pod.info, settings.workloadDeadlineMs));
+      mesh.decidable(this.#pod.info) ?? (await mesh.waitUntilDecidable(this.#pod.info, settings.workloadDeadlineMs));
     if (source === undefined) return failure("NO_WORKLOAD");
+    if (mesh.state.awaitsPolicies) return failure("NO_POLICIES");
     facts.sourceWorkload = source;
     if (isOwnPort(target.port) && isOurs(source, facts.source, target)) return failure("RECURSIVE_CALL");
     return this.#route(source, target);

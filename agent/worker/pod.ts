@@ -206,10 +206,10 @@ export class ServedPod {
   #isHurried = false;
   #endLinger: (() => void) | undefined;
 
-  /** Settles when connections can be served: the pod is known and its certificate is there. Not for ever: a reason is better than silence. */
+  /** Settles when connections can be served: pod and policies are known and its certificate is there. Not for ever: a reason is better than silence. */
   async #able(): Promise<void> {
     const { mesh, certificates, settings } = this.#context;
-    const workload = await mesh.waitForWorkload(this.info, handOverMs);
+    const workload = await mesh.waitUntilDecidable(this.info, handOverMs);
     if (workload !== undefined) await certificates.wait(this.identityOf(workload), settings.workloadDeadlineMs);
   }
 

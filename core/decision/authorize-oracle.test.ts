@@ -10,6 +10,7 @@ import { MeshState } from "./mesh-state.ts";
 const cart = pod("shop/cart", "10.1.0.5");
 const verdicts = {
   POLICY_UNKNOWN: "unknown-policy",
+  NO_POLICIES: "no policies",
   POLICY_DENIED: "denied",
   POLICY_MTLS_REQUIRED: "denied",
   POLICY_NOT_ALLOWED: "not-allowed",

@@ -282,6 +282,23 @@ describe("the decision", () => {
     );
   });
 
+  test("H070 while policies are still to come everybody is refused, whatever is there already", () => {
+    const state = new MeshState({ awaitsPolicies: true });
+    state.apply({ workloads: [cart], policies: [policy("shop/all", { rules: [{ clauses: [] }] })] });
+    const facts = {
+      local: cart,
+      peerIdentity: front,
+      peerAddress: "10.1.0.9",
+      destination: { address: "10.1.0.5", port: 8080 },
+    };
+    const early = authorize(state, facts);
+    assert.deepEqual([early.allowed, !early.allowed && early.reason], [false, "NO_POLICIES"]);
+    state.apply({ policiesComplete: true });
+    assert.equal(authorize(state, facts).allowed, true);
+    state.apply({ removed: { policies: ["shop/all"] } });
+    assert.equal(authorize(state, facts).allowed, true, "for good");
+  });
+
   test("a listed policy that control takes back is gone, until the workload is heard of again", () => {
     const state = new MeshState();
     const listing = { ...cart, policies: ["shop/p"] };

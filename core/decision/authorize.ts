@@ -22,7 +22,7 @@ export interface AuthorizationFacts {
 
 export type DenialCode = Extract<
   CloseCode,
-  "POLICY_DENIED" | "POLICY_NOT_ALLOWED" | "POLICY_MTLS_REQUIRED" | "POLICY_UNKNOWN"
+  "POLICY_DENIED" | "POLICY_NOT_ALLOWED" | "POLICY_MTLS_REQUIRED" | "POLICY_UNKNOWN" | "NO_POLICIES"
 >;
 
 export type Authorization =
@@ -42,9 +42,11 @@ export type Authorization =
 
 /**
  * DENY first, then ALLOW; no ALLOW policy at all admits everybody. A workload that lists a policy nobody knows is refused:
- * skipping it would fail open (upstream does). Dry-run policies only leave a step in the trace.
+ * skipping it would fail open (upstream does). So is everybody while policies are still to come. Dry-run policies only leave a step in
+ * the trace.
  */
 export function authorize(state: MeshState, facts: AuthorizationFacts): Authorization {
+  if (state.awaitsPolicies) return { allowed: false, reason: "NO_POLICIES", trace: [] };
   const local = state.workload(facts.local.uid) ?? facts.local;
   const listed = state.policiesListedBy(local);
   if (listed.unknown !== undefined) {

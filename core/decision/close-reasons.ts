@@ -147,6 +147,15 @@ export const closeReasons = {
     sentence: "Control has not told this agent about its own pod.",
     nextStep: "Check that the agent's connection to control is up and that the pod is visible there.",
   },
+  NO_POLICIES: {
+    side: "control",
+    level: "error",
+    flag: "CONNECT",
+    retry: "never",
+    status: 503,
+    sentence: "Control has not sent this agent its policies yet, and without them nobody is let in.",
+    nextStep: "Look for the first answer to Authorization in control's log; until it comes the agent is not ready.",
+  },
   NO_CERTIFICATE: {
     side: "control",
     level: "error",

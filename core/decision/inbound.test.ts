@@ -259,6 +259,7 @@ test("F-069 every refusal has the status that other agents give it", () => {
     NOT_CONNECT: 400,
     BAD_AUTHORITY: 400,
     NO_WORKLOAD: 503,
+    NO_POLICIES: 503,
     DEST_NOT_LOCAL: 400,
     UNKNOWN_HOSTNAME: 503,
     NO_SERVICE_PORT: 503,

@@ -27,6 +27,8 @@ export interface MeshUpdate {
     /** `namespace/name`. */
     readonly policies?: readonly string[];
   };
+  /** From here on nobody is judged without policies that were in force before: see `awaitsPolicies`. */
+  readonly policiesComplete?: true;
 }
 
 /** What an update added, replaced or removed. */
@@ -50,6 +52,12 @@ export class MeshState {
   readonly #endpoints = new EndpointIndex();
   readonly #services = new ServiceIndex();
   readonly #policies = new PolicyIndex();
+  #awaitsPolicies: boolean;
+
+  /** @param options.awaitsPolicies nobody is let in until an update says that policies are complete. */
+  constructor({ awaitsPolicies = false } = {}) {
+    this.#awaitsPolicies = awaitsPolicies;
+  }
 
   apply(update: MeshUpdate): MeshChange {
     const change = {
@@ -93,7 +101,13 @@ export class MeshState {
       change.workloads.add(uid);
       if (isJudgedAnew) change.authorization.workloads.add(uid);
     }
+    if (update.policiesComplete) this.#awaitsPolicies = false;
     return change;
+  }
+
+  /** Control has not sent its policies yet: of those that no workload lists nobody can know that they are missing. */
+  get awaitsPolicies(): boolean {
+    return this.#awaitsPolicies;
   }
 
   get counts(): { readonly workloads: number; readonly services: number; readonly policies: number } {

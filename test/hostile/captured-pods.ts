@@ -84,7 +84,10 @@ export class CapturedPods {
     world.#worker.receive({
       kind: "mesh",
       sequence: 1,
-      update: { workloads: [pod("default/alice", addresses.alice), pod("default/bob", addresses.bob)] },
+      update: {
+        workloads: [pod("default/alice", addresses.alice), pod("default/bob", addresses.bob)],
+        policiesComplete: true,
+      },
     });
     for (const { identity, chain, key, roots, notAfter } of [alice, bob]) {
       const delivery = { identity, key: createPrivateKey(key), chainPem: [chain], rootsPem: roots, notAfter };

@@ -107,7 +107,7 @@ export class ChurnWorld {
       },
     );
     for (let index = 0; index < workers; index++) this.#workers.push(this.#startWorker(index));
-    this.#tell({ workloads: [pod("mesh/peer", peerAddress)] });
+    this.#tell({ workloads: [pod("mesh/peer", peerAddress)], policiesComplete: true });
     peer.on("stream", (stream, headers) => this.#heard(stream, headers));
     peer.on("session", (session) => session.on("error", () => {}));
   }
@@ -151,7 +151,8 @@ export class ChurnWorld {
     const worker = this.#startWorker(index);
     this.#workers[index] = worker;
     for (const message of this.#certificates.greeting()) worker.receive(message);
-    worker.receive({ kind: "mesh", sequence: 0, update: { workloads: [...this.#state.workloads()] } });
+    const update: MeshUpdate = { workloads: [...this.#state.workloads()], policiesComplete: true };
+    worker.receive({ kind: "mesh", sequence: 0, update });
     for (const delivery of this.pods.deliveries()) worker.receive({ kind: "serve", pod: delivery });
   }
 

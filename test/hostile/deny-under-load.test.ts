@@ -121,7 +121,8 @@ class Scene {
     const { identity, chain, key, roots, notAfter } = bob;
     const certificate = { identity, key: createPrivateKey(key), chainPem: [chain], rootsPem: roots, notAfter };
     this.workers.broadcast({ kind: "certificate", delivery: certificate });
-    await this.workers.apply([{ workloads: [pod("default/alice", aliceAddress), pod("default/bob", bobAddress)] }]);
+    const workloads = [pod("default/alice", aliceAddress), pod("default/bob", bobAddress)];
+    await this.workers.apply([{ workloads, policiesComplete: true }]);
     for (const index of [0, 1]) this.workers.serve(index, this.#delivery());
     await until("both serve", 10_000, () => this.#count("pod-serving") === 2);
   }

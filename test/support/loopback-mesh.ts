@@ -68,6 +68,8 @@ export class LoopbackMesh {
       settings?: Partial<WorkerSettings>;
       policyLog?: Log;
       resolver?: HostResolver;
+      /** Policies are complete only when the test says so. */
+      awaitsPolicies?: boolean;
     } = {},
   ) {
     const clock = options.clock ?? systemClock;
@@ -120,6 +122,7 @@ export class LoopbackMesh {
       },
     );
     accessLog.flush();
+    if (options.awaitsPolicies !== true) this.apply({ policiesComplete: true });
   }
 
   apply(update: MeshUpdate): void {
