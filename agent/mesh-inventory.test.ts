@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ManualClock } from "../core/base/clock.ts";
+import { MeshState } from "../core/decision/mesh-state.ts";
+import * as wire from "../core/protocol/generated/security.ts";
 import { addressType } from "../core/protocol/wds/address.ts";
 import { authorizationType } from "../core/protocol/wds/authorization.ts";
 import type { DeltaResource, DeltaUpdate } from "../core/protocol/xds/delta-client.ts";
@@ -56,6 +58,39 @@ test("F-111 F-126 H069 one resource that cannot be understood is refused by name
     ["w1", "w3"],
   );
   assert.deepEqual(names(mesh), ["db", "web"]);
+});
+
+test("H070 of a policy that never was good the newest version counts, as far as it can be read; of one that was, the good one", () => {
+  // A scope that this version does not know.
+  const version = (isBad: boolean, more: { action?: wire.Action; dryRun?: boolean } = {}): DeltaResource => {
+    const scope = isBad ? (99 as wire.Scope) : wire.Scope.NAMESPACE;
+    const [head, rules] = [{ name: "p", namespace: "shop", scope, extensions: [] }, [{ clauses: [] }]];
+    const policy = { ...head, rules, action: wire.Action.DENY, dryRun: false, ...more };
+    return { name: "shop/p", version: "1", bytes: wire.Authorization.encode(policy).finish() };
+  };
+  /** What is in force after these, one after the other. */
+  const after = (...versions: readonly DeltaResource[]): unknown => {
+    const mesh = new MeshInventory();
+    const reader = new SliceReader();
+    const state = new MeshState();
+    for (const one of versions) {
+      const { slices } = mesh.take(update(authorizationType, [one]));
+      for (const slice of slices) state.apply(reader.updateOf(slice));
+    }
+    assert.deepEqual([...mesh.policies()], [state.policy("shop/p")]);
+    const { action, dryRun, rules } = state.policy("shop/p")!;
+    return { action, dryRun, matches: rules.length };
+  };
+  const [good, bad, dry] = [false, true, { dryRun: true }];
+  const [denies, isDry] = [
+    { action: "deny", dryRun: false, matches: 1 },
+    { action: "deny", dryRun: true, matches: 1 },
+  ];
+  assert.deepEqual(after(version(bad, dry), version(bad)), denies, "a dry run is over when control says so");
+  assert.deepEqual(after(version(bad, { action: wire.Action.ALLOW }), version(bad)), denies);
+  assert.deepEqual(after(version(bad), version(bad, dry)), isDry);
+  assert.deepEqual(after(version(good, dry), version(bad)), isDry, "the last good version stays");
+  assert.deepEqual(after(version(bad, dry), version(good), version(bad, dry)), denies, "so it does");
 });
 
 test("while many policies take the place of many others nobody is let in whom neither lets in", () => {

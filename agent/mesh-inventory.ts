@@ -165,28 +165,13 @@ export class MeshInventory {
     const cutter = new SliceCutter();
     const rejected: Rejection[] = [];
     const sent = new Set(resources.map(({ name }) => name));
-    /** Of a name that comes twice the last one counts: then all stay where they are. */
-    const allows: DeltaResource[] = [];
     for (const name of removed) {
       if (!sent.has(name)) continue;
       const full = this.#removePolicy(cutter, name);
       if (full !== undefined) yield full;
     }
-    for (const resource of resources) {
-      const { name, bytes } = resource;
-      const policy = decodeAuthorization(bytes, name);
-      if (policy instanceof WdsError) {
-        rejected.push({ name, reason: policy.message });
-        // What never was good: a DENY denies all it selects, an ALLOW matches nothing.
-        if (this.#policies.has(name) || failClosed(bytes)?.key !== name) continue;
-      } else if (policy.action === "allow" && sent.size === resources.length) {
-        allows.push(resource);
-        continue;
-      }
-      const full = cutter.add("policy", this.#put(this.#policies, name, bytes));
-      if (full !== undefined) yield full;
-    }
-    for (const { name, bytes } of allows) {
+    // Of a name that comes twice the last one counts: then all stay where they are.
+    for (const { name, bytes } of this.#judged(resources, sent.size === resources.length, rejected)) {
       const full = cutter.add("policy", this.#put(this.#policies, name, bytes));
       if (full !== undefined) yield full;
     }
@@ -202,6 +187,32 @@ export class MeshInventory {
     const rest = cutter.rest();
     if (rest !== undefined) yield rest;
     return rejected;
+  }
+
+  /** Those that are to be in force. @param allowsLast good ALLOW policies after all others. @param rejected gets those that are not good. */
+  *#judged(
+    resources: readonly DeltaResource[],
+    allowsLast: boolean,
+    rejected: Rejection[],
+  ): Generator<DeltaResource, void> {
+    const allows: DeltaResource[] = [];
+    for (const resource of resources) {
+      const { name, bytes } = resource;
+      const policy = decodeAuthorization(bytes, name);
+      if (policy instanceof WdsError) {
+        rejected.push({ name, reason: policy.message });
+        // What never was good: a DENY denies all it selects, an ALLOW matches nothing.
+        if (!this.#hasGood(name) && failClosed(bytes)?.key === name) yield resource;
+      } else if (allowsLast && policy.action === "allow") allows.push(resource);
+      else yield resource;
+    }
+    yield* allows;
+  }
+
+  /** Whether what is in force under that name was understood, and did not come there by failing closed. */
+  #hasGood(name: string): boolean {
+    const stored = this.#policies.get(name);
+    return stored !== undefined && !(decodeAuthorization(stored.bytes, name) instanceof WdsError);
   }
 
   #removePolicy(cutter: SliceCutter, name: string): MeshSlice | undefined {
