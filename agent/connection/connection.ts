@@ -13,6 +13,8 @@ export interface ConnectionHost {
   nowMs(): number;
   /** Bytes begin to flow; not called for a connection that never gets so far. @param first, second both joined: {@link Connection.open}. */
   opened?(connection: Connection, first: ByteEnd, second: ByteEnd): void;
+  /** The first bytes since its relay's `hasMoved` was last taken back. */
+  moved?(connection: Connection): void;
   /** Called once for each connection, with the one record of it. */
   closed(connection: Connection, record: CloseRecord): void;
 }
@@ -58,6 +60,10 @@ export class Connection implements RelayOwner {
       case "closed":
         return;
     }
+  }
+
+  relayMoved(): void {
+    this.#host.moved?.(this);
   }
 
   relayEnded(outcome: RelayOutcome): void {

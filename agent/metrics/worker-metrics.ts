@@ -1,6 +1,6 @@
 /**
  * What one worker counts. Connections cost a look-up when they open and when they end; their bytes are read off the relays' own counters
- * once a second; a report is made in slices, between which connections are served.
+ * once a second, of those alone that have carried any since; a report is made in slices, between which connections are served.
  */
 import { closeReason } from "../../core/decision/close-reasons.ts";
 import type { Clock } from "../../core/base/clock.ts";
@@ -40,6 +40,8 @@ export class WorkerMetrics {
   readonly #options: WorkerMetricsOptions;
   readonly #series: TrafficSeries;
   readonly #meters = new Map<Connection, Meter>();
+  /** Those that have carried something since they were last read. */
+  #moved = new Set<Connection>();
   readonly #loop: EventLoopWatch;
   #overflows = 0;
   #ticks = 0;
@@ -62,6 +64,12 @@ export class WorkerMetrics {
     this.#meters.set(connection, { series, received: 0, sent: 0 });
   }
 
+  /** The first bytes since it was last read. */
+  moved(connection: Connection): void {
+    this.#hasMoved = true;
+    this.#moved.add(connection);
+  }
+
   /** It is over, whether or not it was ever open. */
   closed(connection: Connection, record: CloseRecord): void {
     const { facts, reason } = record;
@@ -74,6 +82,7 @@ export class WorkerMetrics {
     const final = meter !== undefined && flag === "-" ? meter.series : this.#series.of(facts, flag, nowMs);
     if (meter !== undefined) {
       this.#meters.delete(connection);
+      this.#moved.delete(connection);
       meter.series.users -= 1;
       meter.series.usedMs = nowMs;
       const outbound = facts.direction === "outbound";
@@ -106,13 +115,13 @@ export class WorkerMetrics {
       this.#series.sweep(nowMs);
       this.requests.sweep(nowMs);
     }
-    if (this.#meters.size > 0) void this.#readAll();
+    if (this.#moved.size > 0) void this.#readMoved();
   }
 
   /** Answers with `metrics`, in one message or several. @param reset another scrape's time begins now. */
   async report(id: number, reset: boolean): Promise<void> {
     const { send } = this.#options;
-    await this.#readAll();
+    await this.#readMoved();
     for (const slice of this.#series.take()) {
       send({ kind: "metrics", id, rows: { ...noRows, ...slice }, last: false });
       await nextTurn();
@@ -128,14 +137,20 @@ export class WorkerMetrics {
     this.#loop.close();
   }
 
-  /** Takes over what the relays have counted, in slices: there may be very many. */
-  async #readAll(): Promise<void> {
+  /** Takes over what relays have counted, in slices: there may be very many. */
+  async #readMoved(): Promise<void> {
     if (this.#reading) return;
     this.#reading = true;
+    const moved = this.#moved;
+    this.#moved = new Set();
     let read = 0;
-    for (const [connection, meter] of this.#meters) {
+    for (const connection of moved) {
+      const meter = this.#meters.get(connection);
       const { state } = connection;
-      if ("relay" in state && count(meter, state.relay.forward, state.relay.backward)) this.#hasMoved = true;
+      if (meter !== undefined && "relay" in state) {
+        state.relay.hasMoved = false;
+        count(meter, state.relay.forward, state.relay.backward);
+      }
       read += 1;
       if (read % perSlice === 0) await nextTurn();
     }
@@ -152,14 +167,12 @@ export class WorkerMetrics {
   }
 }
 
-/** @param received all bytes so far from client to server. @param sent and back. @returns whether there are more than before. */
-function count(meter: Meter, received: number, sent: number): boolean {
-  if (received === meter.received && sent === meter.sent) return false;
+/** @param received all bytes so far from client to server. @param sent and back. */
+function count(meter: Meter, received: number, sent: number): void {
   meter.series.received += received - meter.received;
   meter.series.sent += sent - meter.sent;
   meter.received = received;
   meter.sent = sent;
-  return true;
 }
 
 function nextTurn(): Promise<void> {

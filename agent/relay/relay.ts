@@ -12,6 +12,8 @@ export type RelayOutcome =
   | { readonly kind: "cut" }; // by us
 
 export interface RelayOwner {
+  /** The first bytes since {@link Relay.hasMoved} was last taken back. */
+  relayMoved?(): void;
   /** Called once, when nothing of either end is left. */
   relayEnded(outcome: RelayOutcome): void;
 }
@@ -30,6 +32,8 @@ export class Relay implements EndListener {
   /** Bytes handed from the first end to the second, and back. */
   forward = 0;
   backward = 0;
+  /** Whoever reads the counters takes it back: then it hears of the next bytes, and need not look for them. */
+  hasMoved = false;
 
   constructor(first: ByteEnd, second: ByteEnd, owner: RelayOwner) {
     this.#first = first;
@@ -61,6 +65,10 @@ export class Relay implements EndListener {
     if (this.#deaf !== undefined) return this.#unheard(from);
     if (from === this.#first) this.forward += chunk.length;
     else this.backward += chunk.length;
+    if (!this.hasMoved) {
+      this.hasMoved = true;
+      this.#owner.relayMoved?.();
+    }
     if (!this.#opposite(from).write(chunk)) from.pause(pauseReasons.full);
   }
 

@@ -6,12 +6,18 @@ import { socketErrors } from "../../core/linux/socket-errors.ts";
 import { descriptorOf } from "../../core/linux/sockets.ts";
 import type { TcpEnd } from "./tcp-end.ts";
 
-/** One per worker: the ends of all its relays that are sockets. */
+/** One per worker. It knows those of its relays' ends that may be deaf, and costs nothing for all others, however many are open. */
 export class ResetWatch {
   readonly #ends = new Set<TcpEnd>();
 
+  /** It has stopped reading, or has read all there is. */
   add(end: TcpEnd): void {
     this.#ends.add(end);
+  }
+
+  /** How many are looked at. */
+  get size(): number {
+    return this.#ends.size;
   }
 
   remove(end: TcpEnd): void {
@@ -24,7 +30,11 @@ export class ResetWatch {
     const descriptors: number[] = [];
     for (const end of this.#ends) {
       const descriptor = end.isDeaf ? descriptorOf(end.socket) : undefined;
-      if (descriptor === undefined) continue;
+      if (descriptor === undefined) {
+        // It reads again, or is gone. Should it stop once more, it says so.
+        this.#ends.delete(end);
+        continue;
+      }
       deaf.push(end);
       descriptors.push(descriptor);
     }

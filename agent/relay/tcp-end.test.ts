@@ -139,6 +139,22 @@ test("a look at a connection that only stands still leaves it alone", { timeout:
   await heard.closing;
 });
 
+test("an end that reads is not looked at, however long it is silent", { timeout: 5_000 }, async () => {
+  const { end, heard, other, watch } = await pair();
+  assert.equal(watch.size, 0);
+  end.pause(pauseReasons.full);
+  end.resume(pauseReasons.full);
+  watch.tick();
+  assert.equal(watch.size, 0);
+  end.pause(pauseReasons.full);
+  watch.tick();
+  watch.tick();
+  assert.equal(watch.size, 1);
+  other.resetAndDestroy();
+  await heardOf(heard, watch);
+  assert.equal(watch.size, 0);
+});
+
 /** Looks until the end is closed. */
 function heardOf(heard: Heard, watch: ResetWatch): Promise<unknown> {
   return until("the end is closed", 5_000, () => {

@@ -20,7 +20,6 @@ export class TcpEnd implements ByteEnd, LentReader {
   constructor(socket: Socket, watch?: ResetWatch) {
     this.socket = socket;
     this.#watch = watch;
-    watch?.add(this);
     (socket as OwnedSocket)[owner] = this;
     // Paused first: a 'data' listener on a stream that nobody paused starts it.
     socket.pause();
@@ -58,6 +57,7 @@ export class TcpEnd implements ByteEnd, LentReader {
 
   pause(reason: PauseReason): void {
     this.#pauses |= reason;
+    this.#watch?.add(this);
     this.socket.pause();
   }
 
@@ -65,6 +65,7 @@ export class TcpEnd implements ByteEnd, LentReader {
     this.#pauses &= ~reason;
     if (reason === pauseReasons.unjoined) this.#tellUnheard();
     if (this.#pauses === 0) this.socket.resume();
+    else this.#watch?.add(this);
   }
 
   /** Nobody reads from it although it is part of a relay: a reset would go unheard. */
@@ -87,6 +88,12 @@ export class TcpEnd implements ByteEnd, LentReader {
     } finally {
       takenBack(before, bytes);
     }
+  }
+
+  /** @internal for the handlers below. */
+  ended(): void {
+    this.#watch?.add(this);
+    this.listener.ended(this);
   }
 
   /** @internal for the handlers below. */
@@ -129,8 +136,7 @@ function onData(this: OwnedSocket, chunk: Uint8Array): void {
 }
 
 function onEnd(this: OwnedSocket): void {
-  const end = this[owner];
-  end?.listener.ended(end);
+  this[owner]?.ended();
 }
 
 function onDrain(this: OwnedSocket): void {

@@ -41,6 +41,7 @@ export class ServedPod {
   readonly #host: ConnectionHost = {
     nowMs: () => this.#context.clock.nowMs(),
     opened: (opened, client, server) => this.#context.host.opened?.(opened, client, server),
+    moved: (moved) => this.#context.host.moved?.(moved),
     closed: (closed, record) => this.#closed(closed, record),
   };
   #phase: PodPhase = "serving";

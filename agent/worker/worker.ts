@@ -151,6 +151,7 @@ export class DataPlaneWorker {
           accessLog.opened(connection.facts);
           sniffer?.watch(connection.facts, client, server);
         },
+        moved: (connection) => this.#metrics.moved(connection),
         closed: (connection, record) => {
           this.#metrics.closed(connection, record);
           accessLog.add(record);
