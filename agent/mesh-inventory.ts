@@ -51,8 +51,8 @@ export class MeshInventory {
 
   /**
    * The same a slice at a time, for whoever has other things to do in between; to be carried through to its end before another
-   * update is begun. Of addresses removals come first, then
-   * services, so that nobody who means one meets its workloads without it.
+   * update is begun. Of addresses services come first, so that nobody who means one meets its workloads without it, and removals last:
+   * what takes the place of something is there before that goes.
    */
   takeInPieces(update: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
     switch (update.typeUrl) {
@@ -133,12 +133,7 @@ export class MeshInventory {
   *#takeAddresses({ resources, removed }: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
     const cutter = new SliceCutter();
     const rejected: Rejection[] = [];
-    for (const name of removed) {
-      this.#dropWorkload(name);
-      this.#drop(this.#services, name);
-      const full = cutter.removeAddress(name);
-      if (full !== undefined) yield full;
-    }
+    const gone = new Set(removed);
     for (const kind of ["service", "workload"] as const) {
       for (const resource of resources) {
         const { bytes } = resource;
@@ -148,13 +143,32 @@ export class MeshInventory {
           rejected.push({ name: resource.name, reason: address.message });
           continue;
         }
+        // Sent anew it stays, unless it was a name of the other kind.
+        if (gone.size > 0 && gone.delete(resource.name) && !this.#holds(address.kind, resource.name)) {
+          const full = this.#removeAddress(cutter, resource.name);
+          if (full !== undefined) yield full;
+        }
         const full = cutter.add(address.kind, this.#keep(resource.name, address, bytes));
         if (full !== undefined) yield full;
       }
     }
+    for (const name of gone) {
+      const full = this.#removeAddress(cutter, name);
+      if (full !== undefined) yield full;
+    }
     const rest = cutter.rest();
     if (rest !== undefined) yield rest;
     return rejected;
+  }
+
+  #removeAddress(cutter: SliceCutter, name: string): MeshSlice | undefined {
+    this.#dropWorkload(name);
+    this.#drop(this.#services, name);
+    return cutter.removeAddress(name);
+  }
+
+  #holds(kind: MeshAddress["kind"], name: string): boolean {
+    return (kind === "service" ? this.#services : this.#workloads).has(name);
   }
 
   /**

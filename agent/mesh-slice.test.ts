@@ -54,7 +54,7 @@ test("an update that fits into a slice is one, so that nobody meets half of it",
   assert.deepEqual(slices[0]?.removed?.addresses, ["gone", "c//Pod/gone/too"]);
 });
 
-test("of a push that does not fit removals are heard first, and services before workloads that back them", () => {
+test("of a push that does not fit services are heard before workloads that back them, and removals last", () => {
   const many = { workloads: 300, services: 30, policies: 0 };
   const { resources } = readDeltaResponse(Buffer.from(addressResponse(many)));
   const inventory = new MeshInventory();
@@ -64,15 +64,15 @@ test("of a push that does not fit removals are heard first, and services before 
   const order = slices.flatMap((slice) => {
     const { removed: names, services = [], workloads = [] } = reader.updateOf(slice);
     return [
-      ...(names?.addresses ?? []).map(() => "removal"),
       ...services.map(() => "service"),
       ...workloads.map(() => "workload"),
+      ...(names?.addresses ?? []).map(() => "removal"),
     ];
   });
   assert.deepEqual(order, [
-    ...Array<string>(120).fill("removal"),
     ...Array<string>(30).fill("service"),
     ...Array<string>(300).fill("workload"),
+    ...Array<string>(120).fill("removal"),
   ]);
 });
 

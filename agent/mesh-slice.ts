@@ -27,8 +27,9 @@ export interface PackedResources {
 export const weights = { removal: 1, workload: 1, service: 4, policy: 4 } as const;
 export const heaviestSlice = 50;
 
-/** Collects slices, in order. What is light enough goes together, and is then seen at once or not at all. */
+/** Collects the slices of an update, in order. What is light enough goes together, and is then seen at once or not at all. */
 export class SliceCutter {
+  #hasCut = false;
   #removedAddresses: string[] = [];
   #removedPolicies: string[] = [];
   #packed: { kind: PackedResources["kind"]; octets: SharedArrayBuffer; at: number[] }[] = [];
@@ -53,14 +54,16 @@ export class SliceCutter {
     return this.#weigh(weights[kind]);
   }
 
-  /** What is left. */
+  /** The last: what is left. It may be nothing, where others said that it follows. */
   rest(): MeshSlice | undefined {
-    return this.#weight === 0 ? undefined : this.#cut();
+    return this.#weight > 0 || this.#hasCut ? this.#cut() : undefined;
   }
 
   #weigh(weight: number): MeshSlice | undefined {
     this.#weight += weight;
-    return this.#weight >= heaviestSlice ? this.#cut() : undefined;
+    if (this.#weight < heaviestSlice) return undefined;
+    this.#hasCut = true;
+    return { ...this.#cut(), isUnfinished: true };
   }
 
   #cut(): MeshSlice {

@@ -5,6 +5,7 @@ import type { MeshWorkload } from "../protocol/wds/workload.ts";
 /** Workloads by network and canonical address. */
 export class AddressIndex {
   readonly #networks = new Map<string, Map<string, Holder>>();
+  readonly #leaving = new Map<string, MeshWorkload>();
 
   add(workload: MeshWorkload): void {
     if (workload.hostNetwork) return;
@@ -46,8 +47,21 @@ export class AddressIndex {
     if (addresses.size === 0) this.#networks.delete(workload.network);
   }
 
+  /** One that has been removed is still found by its addresses, where nobody else is, until all that leave are let go. */
+  linger(workload: MeshWorkload): void {
+    if (workload.hostNetwork) return;
+    const held = this.#networks.get(workload.network);
+    for (const address of workload.addresses)
+      if (held?.has(address) !== true) this.#leaving.set(`${workload.network}/${address}`, workload);
+  }
+
+  letGo(): void {
+    if (this.#leaving.size > 0) this.#leaving.clear();
+  }
+
   find(network: string, address: string): MeshWorkload | undefined {
     const holder = this.#networks.get(network)?.get(address);
+    if (holder === undefined) return this.#leaving.size === 0 ? undefined : this.#leaving.get(`${network}/${address}`);
     return Array.isArray(holder) ? holder[0] : holder;
   }
 }

@@ -251,7 +251,7 @@ describe("any churn", () => {
     readonly policies = new Map<string, Policy>();
     readonly withdrawn = new Map<string, Set<string>>();
 
-    apply(update: Required<Omit<MeshUpdate, "policiesComplete">>): void {
+    apply(update: Required<Omit<MeshUpdate, "isUnfinished" | "policiesComplete">>): void {
       for (const name of update.removed.addresses ?? []) {
         this.workloads.delete(name);
         this.withdrawn.delete(name);

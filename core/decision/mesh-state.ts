@@ -27,6 +27,8 @@ export interface MeshUpdate {
     /** `namespace/name`. */
     readonly policies?: readonly string[];
   };
+  /** More of the same update follows: an address that changes hands in it has its old owner until it has its new one. */
+  readonly isUnfinished?: true;
   /** From here on nobody is judged without policies that were in force before: see `awaitsPolicies`. */
   readonly policiesComplete?: true;
 }
@@ -84,6 +86,7 @@ export class MeshState {
     for (const service of update.services ?? []) {
       const before = this.#services.remove(service.key);
       this.#services.add(service);
+      if (before !== undefined && update.isUnfinished) this.#services.linger(before);
       change.services.add(service.key);
       if (demandsOtherwise(before, service)) this.#judgeEndpoints(service.key, change.authorization);
     }
@@ -97,9 +100,14 @@ export class MeshState {
       } else {
         this.#removeWorkload(uid);
         this.#addWorkload(workload);
+        if (before !== undefined && update.isUnfinished) this.#addresses.linger(before);
       }
       change.workloads.add(uid);
       if (isJudgedAnew) change.authorization.workloads.add(uid);
+    }
+    if (!update.isUnfinished) {
+      this.#addresses.letGo();
+      this.#services.letGo();
     }
     if (update.policiesComplete) this.#awaitsPolicies = false;
     return change;

@@ -20,6 +20,7 @@ export class ServiceIndex {
   readonly #byKey = new Map<string, MeshService>();
   readonly #byHostname = new Map<string, Claim>();
   readonly #networks = new Map<string, NetworkVips>();
+  readonly #leaving = new Map<string, MeshService>();
 
   get size(): number {
     return this.#byKey.size;
@@ -58,15 +59,26 @@ export class ServiceIndex {
     return service;
   }
 
+  /** One that has been removed is still found by its addresses, where nobody else is, until all that leave are let go. */
+  linger(service: MeshService): void {
+    for (const { network, address } of service.vips)
+      if (this.#networks.get(network)?.exact.has(address) !== true) this.#leaving.set(`${network}/${address}`, service);
+  }
+
+  letGo(): void {
+    if (this.#leaving.size > 0) this.#leaving.clear();
+  }
+
   /**
    * Exact before any prefix. Of prefixes those of the client's own namespace come first, then the longest, then the canonical.
    * @param clientNamespace whose view of the mesh counts.
    */
   findByAddress(network: string, address: string, clientNamespace: string): ServiceMatch | undefined {
     const vips = this.#networks.get(network);
-    if (vips === undefined) return undefined;
-    const exact = preferred(vips.exact.get(address), clientNamespace);
+    const leaving = this.#leaving.size === 0 ? undefined : this.#leaving.get(`${network}/${address}`);
+    const exact = preferred(vips?.exact.get(address) ?? leaving, clientNamespace);
     if (exact) return { service: exact, by: "vip" };
+    if (vips === undefined) return undefined;
     let own: MeshService | undefined;
     let others: MeshService | undefined;
     // The shortest comes first: what comes later is closer.
