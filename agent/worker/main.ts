@@ -2,6 +2,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../core/base/clock.ts";
 import { createLog } from "../../core/base/log.ts";
+import { preferTurnsOf } from "../../core/linux/scheduling.ts";
 import { AccessLog } from "../access-log/access-log.ts";
 import { IdleMemory, restOfThread } from "../idle-memory.ts";
 import type { ToWorker, WorkerStart } from "../worker-messages.ts";
@@ -12,6 +13,10 @@ const port = parentPort;
 if (port === null) throw new Error("worker/main.ts is the entry of a worker thread");
 
 const log = createLog("worker", { worker: start.index });
+// A request is microseconds of work. What the rest of this process does (a push, the collectors' helpers) runs on for milliseconds where
+// it may, on processors that a node's applications want, too.
+const unheard = preferTurnsOf(100_000);
+if (unheard !== undefined) log.debug({ error: unheard.type }, "the kernel takes no wish for short turns");
 const accessLog = new AccessLog({ clock: systemClock, worker: start.index, node: start.settings.node });
 const worker = new DataPlaneWorker(start, {
   clock: systemClock,

@@ -23,10 +23,46 @@ test("with connections open there is a pause between two slices, without there i
     turns.take([named("a"), named("b")], () => said.push("done"));
     assert.deepEqual(said, ["a"]);
     assert.equal(immediates.length, busy ? 0 : 1);
-    clock.advance(1);
+    clock.advance(3);
     immediates.shift()?.();
     assert.deepEqual(said, ["a", "b", "done"]);
   }
+});
+
+test("with connections open there is a pause between the slices of two messages as well, but for what comes alone", () => {
+  const { turns, said, clock } = world(true);
+  turns.take([named("a"), named("b")], () => said.push("done b"));
+  clock.advance(3);
+  turns.take([named("c")], () => said.push("done c"));
+  assert.deepEqual(said, ["a", "b", "done b"]);
+  clock.advance(3);
+  assert.deepEqual(said.slice(3), ["c", "done c"]);
+  turns.take([named("d")], () => undefined);
+  assert.equal(said.at(-1), "d");
+});
+
+test("the longer a slice took the longer is the pause, up to twelve milliseconds", () => {
+  for (const [tookMs, restMs] of [
+    [0.2, 3],
+    [1, 6],
+    [50, 12],
+  ] as const) {
+    const { turns, said, clock } = world(true, () => clock.advance(tookMs));
+    turns.take([named("a"), named("b")], () => undefined);
+    clock.advance(restMs - 0.1);
+    assert.deepEqual(said, ["a"]);
+    clock.advance(0.2);
+    assert.deepEqual(said, ["a", "b"]);
+  }
+});
+
+test("a slice that throws leaves the others in order", () => {
+  const { turns, said, immediates } = world(false, (name) => {
+    if (name === "a") throw new Error("a bug");
+  });
+  assert.throws(() => turns.take([named("a"), named("b")], () => said.push("done")), /a bug/);
+  immediates.shift()?.();
+  assert.deepEqual(said, ["b", "done"]);
 });
 
 function run(messages: { slices: number; turns: number }[], busy: boolean): void {
@@ -38,24 +74,28 @@ function run(messages: { slices: number; turns: number }[], busy: boolean): void
     turns.take(names.map(named), () => said.push(`done ${at}`));
     for (let turn = 0; turn < message.turns; turn++) {
       const before = said.filter((text) => !text.startsWith("done")).length;
-      if (busy) clock.advance(1);
+      if (busy) clock.advance(3);
       else immediates.shift()?.();
       assert.ok(said.filter((text) => !text.startsWith("done")).length <= before + 1);
     }
   }
   for (let turn = 0; turn < 200; turn++) {
-    clock.advance(1);
+    clock.advance(3);
     immediates.shift()?.();
   }
   assert.deepEqual(said, expected);
 }
 
-function world(busy: boolean): World {
+function world(busy: boolean, before: (name: string) => void = () => undefined): World {
   const clock = new ManualClock();
   const said: string[] = [];
   const immediates: (() => void)[] = [];
   const turns = new MeshTurns({
-    apply: ({ removed }) => said.push(removed?.addresses?.[0] ?? ""),
+    apply: ({ removed }) => {
+      const name = removed?.addresses?.[0] ?? "";
+      before(name);
+      said.push(name);
+    },
     isBusy: () => busy,
     clock,
     later: (later) => immediates.push(later),

@@ -29,6 +29,11 @@ export class WorkerMesh {
     if (this.#waiting.size > 0 && isWorthALook) for (const look of [...this.#waiting]) look();
   }
 
+  /** Whether somebody can't go on before more of the mesh is here. */
+  get isAwaited(): boolean {
+    return this.#waiting.size > 0;
+  }
+
   /** The workload that a pod of this node is. */
   workloadOf({ namespace, name, serviceAccount }: PodInfo): MeshWorkload | undefined {
     return this.state.workloadOf(namespace, name, serviceAccount);

@@ -88,7 +88,7 @@ export class DataPlaneWorker {
     const registry = new ConnectionRegistry(mesh.state, { nowMs: () => clock.nowMs(), later: setImmediate });
     this.#meshTurns = new MeshTurns({
       apply: (slice) => mesh.apply(slice),
-      isBusy: () => registry.size > 0,
+      isBusy: () => registry.size > 0 && !mesh.isAwaited,
       clock,
       later: setImmediate,
     });

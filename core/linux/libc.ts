@@ -99,6 +99,14 @@ export const libc = {
     "ulong",
     "ulong",
   ]),
+  /** For calls that have no function of their own: a thread, a struct, and two numbers. */
+  syscall: declare<(number: number, thread: number, struct: Bytes, a: number, b: number) => number>("syscall", "long", [
+    "long",
+    "long",
+    "void *",
+    "ulong",
+    "ulong",
+  ]),
   setrlimit: declare<(resource: number, limits: Bytes) => number>("setrlimit", "int", ["int", "void *"]),
   /** The GNU C library's own; others give back by themselves. */
   malloc_trim: declareIfThere<(keep: number) => number>("malloc_trim", "int", ["size_t"]),
