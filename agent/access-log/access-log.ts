@@ -5,10 +5,10 @@
 import type { Clock } from "../../core/base/clock.ts";
 import { logFormat, logSink, scopeLevel, type LogFormat } from "../../core/base/log.ts";
 import { isLoud, type LogLevel } from "../../core/base/log-filter.ts";
-import { plainLine } from "../../core/base/plain-line.ts";
 import { closeReason } from "../../core/decision/close-reasons.ts";
-import { logFields, openedFields, type CloseRecord, type ConnectionFacts } from "../connection/close-record.ts";
+import { tellClosed, tellOpened, type CloseRecord, type ConnectionFacts } from "../connection/close-record.ts";
 import { isEarly } from "../connection/early.ts";
+import { JsonLine, PlainLine, type Line } from "./line.ts";
 
 export interface AccessLogOptions {
   readonly clock: Clock;
@@ -31,6 +31,9 @@ export class AccessLog {
   #cancelFlush: (() => void) | undefined;
   /** Nobody read our output the last time: the next attempt is the timer's, not each line's. */
   #blocked = false;
+  /** As it was last written, and of which millisecond that is. */
+  #timeMs = Number.NaN;
+  #timeText = "";
   /** The least that is written. */
   level: LogLevel;
   /** Lines that were given up because nobody read our output. */
@@ -49,14 +52,20 @@ export class AccessLog {
     const early = isEarly(record);
     const said = closeReason(record.reason).level;
     const level = early && !isLoud(said, "warn") ? "warn" : said;
-    if (isLoud(level, this.level)) {
-      this.#say(level, early ? "connection failed" : "connection complete", logFields(record));
-    }
+    if (!isLoud(level, this.level)) return;
+    const line = this.#begin(level, early ? "connection failed" : "connection complete");
+    if (line === undefined) return;
+    tellClosed(record, line);
+    this.#end(line);
   }
 
   /** Bytes begin to flow. */
   opened(facts: ConnectionFacts): void {
-    if (isLoud("debug", this.level)) this.#say("debug", "connection opened", openedFields(facts));
+    if (!isLoud("debug", this.level)) return;
+    const line = this.#begin("debug", "connection opened");
+    if (line === undefined) return;
+    tellOpened(facts, line);
+    this.#end(line);
   }
 
   /** Writes what has been gathered; also at exit. */
@@ -69,20 +78,33 @@ export class AccessLog {
     else this.#lines = [];
   }
 
-  #say(level: LogLevel, message: string, fields: Readonly<Record<string, string | number>>): void {
-    const { clock, worker, node } = this.#options;
+  /** @returns undefined where there are too many that nobody has read. */
+  #begin(level: LogLevel, message: string): Line | undefined {
     if (this.#lines.length >= mostLinesKept) {
       this.dropped += 1;
-      return;
+      return undefined;
     }
-    const head = { level, time: new Date(clock.wallMs()).toISOString(), scope: "access", message };
-    const line =
-      this.#format === "plain"
-        ? plainLine(head, { ...fields, worker, node })
-        : JSON.stringify({ ...head, ...fields, worker, node });
-    this.#lines.push(line);
+    const head = { level, time: this.#time(), scope: "access", message };
+    return this.#format === "plain" ? new PlainLine(head) : new JsonLine(head);
+  }
+
+  #end(line: Line): void {
+    const { clock, worker, node } = this.#options;
+    line.add("worker", worker);
+    line.add("node", node);
+    this.#lines.push(line.text());
     if (this.#lines.length >= linesPerWrite && !this.#blocked) return this.flush();
     this.#cancelFlush ??= clock.after(flushWithinMs, () => this.flush());
+  }
+
+  /** Many connections end in one millisecond. */
+  #time(): string {
+    const wallMs = this.#options.clock.wallMs();
+    if (wallMs !== this.#timeMs) {
+      this.#timeMs = wallMs;
+      this.#timeText = new Date(wallMs).toISOString();
+    }
+    return this.#timeText;
   }
 }
 

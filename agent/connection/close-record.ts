@@ -1,7 +1,6 @@
 /** What is told of a connection once it is over: one flat record, the access log's line (agent-wire 9.2, plus reason, trace, policy, app.local). */
 import { closeReason, type CloseCode } from "../../core/decision/close-reasons.ts";
 import { formatEndpoint, type Endpoint } from "../../core/base/ip.ts";
-import { printable } from "../../core/base/printable.ts";
 import type { Baggage } from "../../core/protocol/hbone/baggage.ts";
 import type { MeshService } from "../../core/protocol/wds/service.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
@@ -51,58 +50,53 @@ export interface CloseRecord extends CloseDetails {
   readonly durationMs: number;
 }
 
-/** The fields of the log line, in order; what is unknown is left out, and what a stranger chose is fit to be printed. */
-export function logFields(record: CloseRecord): Record<string, string | number> {
+/** Takes the fields of a line in their order; a value that is unknown is left out. */
+export interface FieldTaker {
+  add(name: string, value: string | number | undefined): void;
+}
+
+/** What the log says of a connection that has ended. */
+export function tellClosed(record: CloseRecord, line: FieldTaker): void {
   const { facts, reason, detail } = record;
   const { flag, sentence } = closeReason(reason);
-  return presentFields({
-    direction: facts.direction,
-    protocol: facts.protocol,
-    reason,
-    detail,
-    policy: record.policy,
-    ...endFields(facts),
-    retries: facts.retries,
-    retry_reason: facts.retryReason,
-    bytes_sent: record.bytesSent,
-    bytes_recv: record.bytesReceived,
-    duration: `${Math.round(record.durationMs)}ms`,
-    error: flag === "-" ? undefined : detail === undefined ? sentence : `${sentence.replace(/\.$/, "")}: ${detail}`,
-    trace: facts.trace,
-  });
+  line.add("direction", facts.direction);
+  line.add("protocol", facts.protocol);
+  line.add("reason", reason);
+  line.add("detail", detail);
+  line.add("policy", record.policy);
+  tellEnds(facts, line);
+  line.add("retries", facts.retries);
+  line.add("retry_reason", facts.retryReason);
+  line.add("bytes_sent", record.bytesSent);
+  line.add("bytes_recv", record.bytesReceived);
+  line.add("duration", `${Math.round(record.durationMs)}ms`);
+  if (flag !== "-") line.add("error", detail === undefined ? sentence : `${sentence.replace(/\.$/, "")}: ${detail}`);
+  line.add("trace", facts.trace);
 }
 
 /** The same of a connection that has only begun. */
-export function openedFields(facts: ConnectionFacts): Record<string, string | number> {
-  const { direction, protocol, trace } = facts;
-  return presentFields({ direction, protocol, ...endFields(facts), trace });
+export function tellOpened(facts: ConnectionFacts, line: FieldTaker): void {
+  line.add("direction", facts.direction);
+  line.add("protocol", facts.protocol);
+  tellEnds(facts, line);
+  line.add("trace", facts.trace);
 }
 
-function endFields(facts: ConnectionFacts): Record<string, string | undefined> {
-  return {
-    "src.addr": formatEndpoint(facts.source),
-    "src.workload": facts.sourceWorkload?.name,
-    "src.namespace": facts.sourceWorkload?.namespace,
-    "src.identity": facts.sourceIdentity,
-    "src.cluster": facts.sourceWorkload?.clusterId,
-    "dst.addr": textOf(facts.destination),
-    "dst.hbone_addr": facts.authority,
-    "dst.service": facts.service?.hostname,
-    "dst.workload": facts.destinationBaggage?.workload?.name ?? facts.destinationWorkload?.name,
-    "dst.namespace": facts.destinationBaggage?.namespace ?? facts.destinationWorkload?.namespace,
-    "dst.identity": facts.destinationIdentity,
-    "dst.cluster": facts.destinationBaggage?.clusterName ?? facts.destinationWorkload?.clusterId,
-    "app.local": textOf(facts.appLocal),
-  };
-}
-
-function presentFields(fields: Record<string, string | number | undefined>): Record<string, string | number> {
-  const present: Record<string, string | number> = {};
-  for (const name of Object.keys(fields)) {
-    const value = fields[name];
-    if (value !== undefined) present[name] = typeof value === "string" ? printable(value) : value;
-  }
-  return present;
+function tellEnds(facts: ConnectionFacts, line: FieldTaker): void {
+  const { sourceWorkload: source, destinationWorkload: destination, destinationBaggage: claimed } = facts;
+  line.add("src.addr", formatEndpoint(facts.source));
+  line.add("src.workload", source?.name);
+  line.add("src.namespace", source?.namespace);
+  line.add("src.identity", facts.sourceIdentity);
+  line.add("src.cluster", source?.clusterId);
+  line.add("dst.addr", textOf(facts.destination));
+  line.add("dst.hbone_addr", facts.authority);
+  line.add("dst.service", facts.service?.hostname);
+  line.add("dst.workload", claimed?.workload?.name ?? destination?.name);
+  line.add("dst.namespace", claimed?.namespace ?? destination?.namespace);
+  line.add("dst.identity", facts.destinationIdentity);
+  line.add("dst.cluster", claimed?.clusterName ?? destination?.clusterId);
+  line.add("app.local", textOf(facts.appLocal));
 }
 
 function textOf(endpoint: Endpoint | undefined): string | undefined {

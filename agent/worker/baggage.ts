@@ -2,7 +2,16 @@
 import type { Baggage } from "../../core/protocol/hbone/baggage.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 
+/** One object for each record of control's. */
 export function baggageOf(workload: MeshWorkload): Baggage {
+  const known = told.get(workload);
+  if (known !== undefined) return known;
+  const baggage = describe(workload);
+  told.set(workload, baggage);
+  return baggage;
+}
+
+function describe(workload: MeshWorkload): Baggage {
   const { locality } = workload;
   return {
     clusterName: workload.clusterId,
@@ -14,3 +23,5 @@ export function baggageOf(workload: MeshWorkload): Baggage {
     zone: locality.zone,
   };
 }
+
+const told = new WeakMap<MeshWorkload, Baggage>();

@@ -1,5 +1,6 @@
 /** IP addresses in one canonical form: IPv4 dotted, IPv6 as RFC 5952 writes it, IPv4-mapped IPv6 as IPv4. Canonical text is what maps are keyed by. */
 import { isIPv4, isIPv6 } from "node:net";
+import { Memo } from "./memo.ts";
 
 /** An address and a TCP port, both as read from a socket after canonicalisation. */
 export interface Endpoint {
@@ -9,8 +10,7 @@ export interface Endpoint {
 
 /** Canonical text of an address given as text, or undefined where it is none (a zone id is none). */
 export function canonicalIp(text: string): string | undefined {
-  const bytes = parseIp(text);
-  return bytes === undefined ? undefined : formatIp(bytes);
+  return canonical.of(text);
 }
 
 /** Canonical text of an address as a socket tells it: without the zone of a link-local one, which means nothing but to its own link. */
@@ -19,11 +19,9 @@ export function socketIp(text: string): string | undefined {
   return canonicalIp(zone < 0 ? text : text.slice(0, zone));
 }
 
-/** 4 or 16 bytes in network order; IPv4-mapped IPv6 becomes 4 bytes. */
+/** 4 or 16 bytes in network order, not to be written to; IPv4-mapped IPv6 becomes 4 bytes. */
 export function parseIp(text: string): Uint8Array | undefined {
-  if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);
-  if (!isIPv6(text) || text.includes("%")) return undefined;
-  return unmap(parseIpv6(text));
+  return parsed.of(text);
 }
 
 /** Canonical text of 4 or 16 bytes, or undefined for any other length. */
@@ -59,6 +57,12 @@ export function inPrefix(address: Uint8Array, prefix: Uint8Array, length: number
 
 export function isLoopback(address: string): boolean {
   return address === "::1" || address.startsWith("127.");
+}
+
+function parse(text: string): Uint8Array | undefined {
+  if (isIPv4(text)) return Uint8Array.from(text.split("."), Number);
+  if (!isIPv6(text) || text.includes("%")) return undefined;
+  return unmap(parseIpv6(text));
 }
 
 function parseIpv6(text: string): Uint8Array {
@@ -98,3 +102,16 @@ function unmap(bytes: Uint8Array): Uint8Array {
   for (let i = 0; i < 10; i++) if (bytes[i] !== 0) return bytes;
   return bytes.slice(12);
 }
+
+/** The same few addresses come with every connection. */
+const mostKept = 2_048;
+const longestKept = 64;
+const parsed = new Memo(parse, mostKept, longestKept);
+const canonical = new Memo(
+  (text: string) => {
+    const bytes = parse(text);
+    return bytes === undefined ? undefined : formatIp(bytes);
+  },
+  mostKept,
+  longestKept,
+);

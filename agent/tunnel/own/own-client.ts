@@ -14,7 +14,7 @@ import {
   type TunnelPhase,
 } from "../tunnel.ts";
 import type { TunnelModules } from "../engine.ts";
-import { fieldsOf, headersOf } from "./fields.ts";
+import { answerHeaders, fieldsOf } from "./fields.ts";
 import { OwnStream } from "./own-stream.ts";
 import { TunnelConnection, type TunnelSide } from "./tunnel-connection.ts";
 
@@ -168,8 +168,7 @@ class Opening implements StreamListener {
   }
 
   answered(stream: H2Stream, head: AnswerHead, ended: boolean): void {
-    const headers = headersOf([{ name: ":status", value: String(head.status) }, ...head.fields]);
-    const response = readAnswer(headers, ended);
+    const response = readAnswer(answerHeaders(head), ended);
     if (response instanceof TunnelError) return this.#fail(response);
     if (!this.#settle()) return;
     const end = new OpenedStream(this.#tunnel, this.#link, stream);

@@ -1,4 +1,5 @@
 /** `baggage`: who is at the other end, in telemetry's words (W3C Baggage; keys of agent-wire 2.1). A claim of the peer, never an identity. */
+import { Memo } from "../../base/memo.ts";
 
 /** Absent means unknown. */
 export interface Baggage {
@@ -14,12 +15,22 @@ export interface Baggage {
 type WorkloadKind = (typeof workloadKinds)[number];
 
 const workloadKinds = ["deployment", "cronjob", "pod", "job"] as const;
-/** W3C Baggage 3.3.2: what must be understood; the rest of a longer header is left unread. */
-const mostBytes = 8192;
-const mostMembers = 64;
 
-/** The header value, in the order other agents write it; empty where nothing is known. */
+/** The header value, in the order other agents write it; empty where nothing is known. Made once for each object. */
 export function formatBaggage(baggage: Baggage): string {
+  const known = headers.get(baggage);
+  if (known !== undefined) return known;
+  const header = format(baggage);
+  headers.set(baggage, header);
+  return header;
+}
+
+/** Lenient: members that are not understood are skipped; of several with one key the last counts. One object for one text. */
+export function parseBaggage(header: string | readonly string[] | undefined): Baggage {
+  return parsed.of(typeof header === "string" ? header : (header ?? []).join(","));
+}
+
+function format(baggage: Baggage): string {
   const { workload } = baggage;
   const members: (readonly [string, string | undefined])[] = [
     ["k8s.cluster.name", baggage.clusterName],
@@ -33,9 +44,8 @@ export function formatBaggage(baggage: Baggage): string {
   return members.flatMap(([key, value]) => (value ? [`${key}=${encodeValue(value)}`] : [])).join(",");
 }
 
-/** Lenient: members that are not understood are skipped; of several with one key the last counts. */
-export function parseBaggage(header: string | readonly string[] | undefined): Baggage {
-  const text = (typeof header === "string" ? header : (header ?? []).join(",")).slice(0, mostBytes);
+function parse(header: string): Baggage {
+  const text = header.slice(0, mostBytes);
   const known = new Map<string, string>();
   for (const member of text.split(",", mostMembers)) {
     const [pair = ""] = member.split(";", 1);
@@ -78,3 +88,10 @@ function decodeValue(value: string): string {
     return value;
   }
 }
+
+/** W3C Baggage 3.3.2: what must be understood; the rest of a longer header is left unread. */
+const mostBytes = 8192;
+const mostMembers = 64;
+/** A workload says the same with each of its connections. */
+const headers = new WeakMap<Baggage, string>();
+const parsed = new Memo(parse, 512, 512);

@@ -21,9 +21,9 @@ export function formatForwarded(client: Endpoint, host?: string): string {
 export function parseForwarded(header: string | readonly string[] | undefined): Forwarded {
   const text = (typeof header === "string" ? header : (header ?? []).join(",")).slice(0, longest);
   const found: { for?: { address: string; port?: number }; host?: string } = {};
-  const scanner = new RegExp(parameter);
-  while (scanner.lastIndex < text.length) {
-    const match = scanner.exec(text);
+  parameter.lastIndex = 0;
+  while (parameter.lastIndex < text.length) {
+    const match = parameter.exec(text);
     if (match === null) break;
     const name = match[1]?.toLowerCase();
     const value = match[2] ?? match[3] ?? "";

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Memo } from "./memo.ts";
+
+function counted(most: number, longest: number): { memo: Memo<{ text: string }>; asked: string[] } {
+  const asked: string[] = [];
+  const compute = (text: string): { text: string } => (asked.push(text), { text });
+  return { memo: new Memo(compute, most, longest), asked };
+}
+
+test("a text is worked out once, and its answer is one object", () => {
+  const { memo, asked } = counted(8, 8);
+  assert.equal(memo.of("a"), memo.of("a"));
+  assert.deepEqual(asked, ["a"]);
+});
+
+test("what is asked for again and again stays, however many others come", () => {
+  const { memo, asked } = counted(8, 8);
+  for (let i = 0; i < 1_000; i++) {
+    memo.of("often");
+    memo.of(`once ${i}`);
+  }
+  assert.equal(asked.filter((text) => text === "often").length, 1);
+});
+
+test("no more than twice as many as agreed are kept, and none that is longer", () => {
+  const { memo, asked } = counted(4, 8);
+  for (let i = 0; i < 100; i++) memo.of(`${i}`);
+  asked.length = 0;
+  for (let i = 0; i < 100; i++) memo.of(`${99 - i}`);
+  assert.ok(100 - asked.length <= 8, `${100 - asked.length} were known`);
+  asked.length = 0;
+  memo.of("far too long");
+  memo.of("far too long");
+  assert.equal(asked.length, 2);
+});

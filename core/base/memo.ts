@@ -1,0 +1,37 @@
+/** What a pure function has answered lately: for texts that come again with every connection, and whose answer costs more than a look-up. */
+export class Memo<T> {
+  readonly #compute: (text: string) => T;
+  readonly #most: number;
+  readonly #longest: number;
+  #recent = new Map<string, T>();
+  /** Those of the time before: what is still asked for moves over, the rest goes with the next turn. */
+  #earlier = new Map<string, T>();
+
+  /**
+   * @param most answers kept, up to twice as many for a while. @param longest UTF-16 units of a text that is kept: strangers choose texts,
+   * and both bound what they can fill.
+   */
+  constructor(compute: (text: string) => T, most: number, longest: number) {
+    this.#compute = compute;
+    this.#most = most;
+    this.#longest = longest;
+  }
+
+  /** @returns the same object for the same text, as long as it is kept: not to be written to. */
+  of(text: string): T {
+    const known = this.#recent.get(text);
+    if (known !== undefined) return known;
+    const before = this.#earlier.get(text);
+    const answer = before === undefined ? this.#compute(text) : before;
+    if (text.length <= this.#longest) this.#keep(text, answer);
+    return answer;
+  }
+
+  #keep(text: string, answer: T): void {
+    if (this.#recent.size >= this.#most) {
+      this.#earlier = this.#recent;
+      this.#recent = new Map();
+    }
+    this.#recent.set(text, answer);
+  }
+}
