@@ -83,7 +83,10 @@ const special = ["__proto__", "constructor", "toString", "valueOf", "hasOwnPrope
 describe("names that JavaScript has a meaning for", () => {
   test("H104 as header fields they are header fields, once and several times", () => {
     const fields = special.flatMap((name) => [1, 2].map((value) => ({ name, value: String(value) })));
-    for (const headers of [answerHeaders({ kind: "answer", status: 200, fields }), requestHeaders({ ...connect, fields })]) {
+    for (const headers of [
+      answerHeaders({ kind: "answer", status: 200, fields }),
+      requestHeaders({ ...connect, fields }),
+    ]) {
       for (const name of special) {
         assert.ok(Object.hasOwn(headers, name));
         assert.deepEqual(headers[name], ["1", "2"]);
