@@ -1,10 +1,8 @@
 /** The way to a tunnel: TCP and TLS to a peer's 15008, and the proof that it is who it should be. What then speaks HTTP/2 is an engine's. */
-import type { X509Certificate } from "node:crypto";
 import { messageOf } from "../../core/base/errors.ts";
 import { errnoOf } from "../../core/linux/errno.ts";
-import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
 import { engineOf, modulesOn, type EngineOptions, type Transport } from "./engine.ts";
-import { revokedError, type ChainTrust } from "./peer-chain.ts";
+import { revokedError, type ChainTrust, type Presented } from "./peer-chain.ts";
 import { checkServer, notH2, type ProvenPeer } from "./tls.ts";
 import type { ClientTls, ClientTlsOwner, Handshaking, Secured } from "./tls-engine.ts";
 import { TunnelError, type ClientTunnel } from "./tunnel.ts";
@@ -62,9 +60,9 @@ class Handshake implements ClientTlsOwner {
   }
 
   /** @internal ClientTlsOwner. */
-  judge(certificates: readonly X509Certificate[]): TunnelError | undefined {
+  judge(presented: Presented): TunnelError | undefined {
     const { accepted, trust = noTrust } = this.#options;
-    const checked = checkServer(certificates, accepted, trust);
+    const checked = checkServer(presented, accepted, trust);
     if (checked instanceof TunnelError) return checked;
     this.#peer = checked;
     return undefined;
@@ -94,7 +92,7 @@ class Handshake implements ClientTlsOwner {
     this.#cancelDeadline();
     const { socket, engine, trust = noTrust } = this.#options;
     const modules = modulesOn(socket, this.#options);
-    const tunnel = engineOf(engine).client(secured, formatIdentity(peer.identity), modules);
+    const tunnel = engineOf(engine).client(secured, peer.uri, modules);
     const { revocations } = trust;
     if (revocations !== undefined) {
       secured.onClosed(revocations.watch(peer.chain, (id) => tunnel.destroy(revokedError(id))));

@@ -2,7 +2,7 @@
 import type { Socket } from "node:net";
 import { connect as connectTls, createServer, type SecureContext, type Server, type TLSSocket } from "node:tls";
 import type { Transport } from "./engine.ts";
-import { forgetLegacyCertificates, keepPresented, keptOf, presentedBy } from "./peer-chain.ts";
+import { forgetLegacyCertificates, keepPresented, keptOf, presentedAs, presentedBy } from "./peer-chain.ts";
 import type {
   ClientTls,
   ClientTlsOwner,
@@ -33,7 +33,7 @@ export class NodeClientTls implements ClientTls {
       rejectUnauthorized: true,
       checkServerIdentity: () => {
         isJudged = true;
-        return owner.judge(presentedBy(tls));
+        return owner.judge(presentedAs(presentedBy(tls)));
       },
     });
     forgetLegacyCertificates(tls);
@@ -106,8 +106,9 @@ function presentedClient(tls: TLSSocket): PresentedClient {
   const kept = keptOf(tls);
   // Who names no protocol is refused for that, and nothing was kept.
   const certificates = kept.length > 0 ? kept : presentedBy(tls);
-  if (tls.authorized || certificates.length === 0) return { certificates, distrust: undefined };
-  return { certificates, distrust: distrustOf(String(tls.authorizationError)) };
+  const presented = presentedAs(certificates);
+  if (tls.authorized || certificates.length === 0) return { presented, distrust: undefined };
+  return { presented, distrust: distrustOf(String(tls.authorizationError)) };
 }
 
 function securedBy(tls: TLSSocket): Secured {

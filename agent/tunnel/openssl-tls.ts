@@ -4,17 +4,10 @@ import type { Socket } from "node:net";
 import { TlsContext, type TlsSettings } from "../../core/tls/context.ts";
 import type { OpenSsl } from "../../core/tls/openssl.ts";
 import { TlsError } from "../../core/tls/tls-error.ts";
+import { certificatesIn } from "../../core/tls/verified-chains.ts";
 import type { Transport } from "./engine.ts";
-import { mostCertificates } from "./peer-chain.ts";
-import type {
-  ClientTls,
-  ClientTlsOwner,
-  Handshaking,
-  PresentedClient,
-  Secured,
-  ServerTls,
-  ServerTlsOwner,
-} from "./tls-engine.ts";
+import { mostCertificates, type Presented } from "./peer-chain.ts";
+import type { ClientTls, ClientTlsOwner, Handshaking, Secured, ServerTls, ServerTlsOwner } from "./tls-engine.ts";
 import { TlsMachineLink } from "./tls-machine-link.ts";
 import { alpn, type TlsIdentity } from "./tls.ts";
 import { policyOptions, tlsPolicy } from "./tls-policy.ts";
@@ -31,7 +24,7 @@ export class OpensslClientTls implements ClientTls {
   begin(socket: Transport, owner: ClientTlsOwner): Handshaking {
     return new TlsMachineLink(this.#context, socket, {
       secured: (link) => {
-        const refusal = owner.judge(certificatesOf(link));
+        const refusal = owner.judge(presentedOn(link));
         if (refusal === undefined) owner.secured(securedBy(link));
         else owner.failed(refusal);
       },
@@ -57,7 +50,10 @@ export class OpensslServerTls implements ServerTls {
   accept(socket: Socket, owner: ServerTlsOwner): void {
     if (this.#context === undefined) return void socket.destroy();
     const link = new TlsMachineLink(this.#context, socket, {
-      secured: (secured) => owner.secured(presentedOn(secured), securedBy(secured)),
+      secured: (secured) => {
+        // A chain that does not lead to our roots has ended the handshake.
+        owner.secured({ presented: presentedOn(secured), distrust: undefined }, securedBy(secured));
+      },
       failed: (error) => owner.failed(error, link),
     });
   }
@@ -77,24 +73,25 @@ function contextOf(openssl: OpenSsl, role: TlsSettings["role"], identity: TlsIde
   return context;
 }
 
-/** Who shows more is refused for their number: not all of them need be read. */
-function certificatesOf(link: TlsMachineLink): X509Certificate[] {
-  return link
-    .peerCertificates()
-    .slice(0, mostCertificates + 1)
-    .map((der) => new X509Certificate(der));
+function presentedOn({ machine }: TlsMachineLink): Presented {
+  const token = machine.peerChain;
+  if (token !== undefined) {
+    return { token, count: token.lengths.length, certificates: () => certificatesOf(certificatesIn(token)) };
+  }
+  const certificates = certificatesOf(machine.peerCertificates());
+  return { count: certificates.length, certificates: () => certificates };
 }
 
-/** A chain that does not lead to our roots has ended the handshake. */
-function presentedOn(link: TlsMachineLink): PresentedClient {
-  return { certificates: certificatesOf(link), distrust: undefined };
+/** Who shows more is refused for their number: not all of them need be read. */
+function certificatesOf(chain: readonly Buffer[]): X509Certificate[] {
+  return chain.slice(0, mostCertificates + 1).map((der) => new X509Certificate(der));
 }
 
 function securedBy(link: TlsMachineLink): Secured {
-  const { protocol, isResumed } = link.agreed();
+  const { machine } = link;
   return {
-    protocol,
-    isResumed,
+    protocol: machine.protocol,
+    isResumed: machine.isResumed,
     by: { kind: "openssl", link },
     onClosed: (listener) => link.onClosed(listener),
     destroy: () => link.destroy(),

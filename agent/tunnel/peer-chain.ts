@@ -4,6 +4,16 @@ import type { TLSSocket } from "node:tls";
 import type { ChainIds, Revocations } from "../revocation/revocations.ts";
 import { TunnelError } from "./tunnel.ts";
 
+/** What a peer has shown. */
+export interface Presented {
+  /** How many certificates. */
+  readonly count: number;
+  /** Its own first. They cost something to make: only who has to look asks for them. */
+  readonly certificates: () => readonly X509Certificate[];
+  /** The same object for the same certificates only: what they were found to be can be kept by it. undefined: nobody remembers. */
+  readonly token?: object | undefined;
+}
+
 /** By what a peer's certificates are judged beyond TLS. */
 export interface ChainTrust {
   /** PEM. */
@@ -44,7 +54,14 @@ export function keptOf(socket: TLSSocket): readonly X509Certificate[] {
   return kept.get(socket) ?? [];
 }
 
-/** What TLS lets pass and we do not: long chains, authorities in place of workloads, weak keys, revoked certificates. */
+export function presentedAs(certificates: readonly X509Certificate[]): Presented {
+  return { count: certificates.length, certificates: () => certificates };
+}
+
+/**
+ * What TLS lets pass and we do not: long chains, authorities in place of workloads, weak keys. It is the same whenever it is asked.
+ * @returns what may be revoked of it.
+ */
 export function judgeChain(presented: readonly X509Certificate[], trust: ChainTrust): ChainIds | TunnelError {
   if (presented.length > mostCertificates) return unfit(`${presented.length} certificates`);
   if (presented[0]?.ca === true) return unfit("an authority's own certificate");
@@ -54,10 +71,7 @@ export function judgeChain(presented: readonly X509Certificate[], trust: ChainTr
   }
   const { revocations, roots } = trust;
   if (revocations === undefined) return [];
-  const ids = revocations.idsOf(presented, roots);
-  if (ids === undefined) return unfit("unreadable");
-  const revoked = revocations.revoked(ids);
-  return revoked === undefined ? ids : revokedError(revoked);
+  return revocations.idsOf(presented, roots) ?? unfit("unreadable");
 }
 
 export function revokedError({ serial }: ChainIds[number]): TunnelError {

@@ -2,10 +2,10 @@
  * Who does TLS in tunnels, whichever end of it we are: OpenSSL as a machine of ours (openssl-tls.ts), or Node's TLSSocket (node-tls.ts),
  * which stays as fallback and oracle. Whom a peer may be is judged by neither: tls.ts does, for both.
  */
-import type { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Transport } from "./engine.ts";
+import type { Presented } from "./peer-chain.ts";
 import type { SecureLink } from "./secure-link.ts";
 import type { TlsIdentity } from "./tls.ts";
 import type { TunnelError } from "./tunnel.ts";
@@ -17,8 +17,8 @@ export interface ClientTls {
 }
 
 export interface ClientTlsOwner {
-  /** The server's certificates, its own first; they lead to our roots. Once, before `secured`. @returns why it is refused. */
-  judge(certificates: readonly X509Certificate[]): TunnelError | undefined;
+  /** The server's certificates, which lead to our roots. Once, before `secured`. @returns why it is refused. */
+  judge(presented: Presented): TunnelError | undefined;
   secured(secured: Secured): void;
   /** May be called more than once, also in place of `secured`. */
   failed(error: TunnelError): void;
@@ -42,8 +42,8 @@ export interface ServerTlsOwner {
 
 /** What a client's TLS says of it. */
 export interface PresentedClient {
-  /** Its own certificate first; empty where it has shown none. */
-  readonly certificates: readonly X509Certificate[];
+  /** Empty where it has shown none. */
+  readonly presented: Presented;
   /** Why they do not lead to our roots. */
   readonly distrust: TunnelError | undefined;
 }

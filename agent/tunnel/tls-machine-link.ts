@@ -1,6 +1,5 @@
 /** The TLS machine on a transport, from its handshake to its end, as a tunnel's link. */
 import { messageOf } from "../../core/base/errors.ts";
-import type { Agreed } from "../../core/tls/agreed.ts";
 import type { TlsContext } from "../../core/tls/context.ts";
 import { readBy, type LentReader } from "../../core/linux/lent-reads.ts";
 import { TlsMachine, type TlsOwner } from "../../core/tls/machine.ts";
@@ -21,7 +20,8 @@ export interface LinkOwner {
 export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
   listener: LinkListener = nobodyLinked;
   readonly takesAtOnce = true;
-  readonly #machine: TlsMachine;
+  /** To be asked whom it speaks with, once it is secured. */
+  readonly machine: TlsMachine;
   readonly #socket: Transport;
   /** Until it has heard. */
   #owner: LinkOwner | undefined;
@@ -31,31 +31,21 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
   constructor(context: TlsContext, socket: Transport, owner: LinkOwner) {
     this.#owner = owner;
     this.#socket = socket;
-    this.#machine = new TlsMachine(context, this);
+    this.machine = new TlsMachine(context, this);
     if (!readBy(socket, this)) socket.on("data", (chunk: Uint8Array) => this.read(chunk));
-    socket.once("end", () => this.#machine.receiveEnd());
+    socket.once("end", () => this.machine.receiveEnd());
     socket.on("drain", () => this.listener.drained());
     // Of a handshake, its owner hears by itself.
     socket.on("error", (error) => {
       this.listener.failed(new TunnelError({ code: "tunnel.lost", detail: messageOf(error) }));
     });
     socket.once("close", () => {
-      this.#machine.free();
+      this.machine.free();
       this.#settle()?.failed(closed);
       this.listener.closed();
     });
-    this.#machine.start();
+    this.machine.start();
     socket.resume();
-  }
-
-  /** Not before it is secured. */
-  agreed(): Agreed {
-    return this.#machine.agreed();
-  }
-
-  /** DER, the peer's own first. Not before it is secured. */
-  peerCertificates(): Buffer[] {
-    return this.#machine.peerCertificates();
   }
 
   onClosed(listener: () => void): void {
@@ -75,16 +65,16 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
   }
 
   write(pieces: readonly Uint8Array[]): void {
-    if (!this.#socket.destroyed && !this.#socket.writableEnded) this.#machine.write(pieces);
+    if (!this.#socket.destroyed && !this.#socket.writableEnded) this.machine.write(pieces);
   }
 
   end(sent: () => void): void {
-    this.#machine.close();
+    this.machine.close();
     this.#socket.end(sent);
   }
 
   rest(): void {
-    this.#machine.rest();
+    this.machine.rest();
   }
 
   deafen(): void {
@@ -93,7 +83,7 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
   }
 
   close(): void {
-    this.#machine.close();
+    this.machine.close();
     const socket = this.#socket;
     if (socket.writableFinished || socket.destroyed) return void socket.destroy();
     socket.once("finish", () => socket.destroy());
@@ -102,13 +92,13 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
 
   destroy(): void {
     this.#owner = undefined;
-    this.#machine.free();
+    this.machine.free();
     this.#socket.destroy();
   }
 
   /** @internal LentReader: the machine takes all of it at once. */
   read(ciphertext: Uint8Array): void {
-    if (!this.#isDeaf) this.#machine.receive(ciphertext);
+    if (!this.#isDeaf) this.machine.receive(ciphertext);
   }
 
   /** @internal TlsOwner. */

@@ -5,7 +5,7 @@ import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identi
 import { certificateIdentity } from "../../core/protocol/x509/peer-identity.ts";
 import { X509Error } from "../../core/protocol/x509/x509-error.ts";
 import type { ChainIds } from "../revocation/revocations.ts";
-import { judgeChain, type ChainTrust } from "./peer-chain.ts";
+import { judgeChain, revokedError, type ChainTrust, type Presented } from "./peer-chain.ts";
 import { policyOptions, tlsPolicy, type TlsPolicy } from "./tls-policy.ts";
 import type { TlsError } from "../../core/tls/tls-error.ts";
 import type { PresentedClient, Secured } from "./tls-engine.ts";
@@ -29,6 +29,8 @@ export interface TlsIdentity {
 /** Who a peer is, and by which certificates. */
 export interface ProvenPeer {
   readonly identity: Identity;
+  /** The same, as SPIFFE URI. */
+  readonly uri: string;
   /** Empty where nobody says what is revoked. */
   readonly chain: ChainIds;
 }
@@ -44,18 +46,15 @@ export function secureContext(identity: TlsIdentity): SecureContext {
   return createSecureContext(secureOptions(identity));
 }
 
-/**
- * Whom a server proved to be, or why it is refused: it must be one of those accepted. TLS has verified the chain before.
- * @param presented the server's own certificate, and those it sent along.
- */
+/** Whom a server proved to be, or why it is refused: it must be one of those accepted. TLS has verified the chain before. */
 export function checkServer(
-  presented: readonly X509Certificate[],
+  presented: Presented,
   accepted: readonly string[],
   trust: ChainTrust,
 ): ProvenPeer | TunnelError {
   const peer = proven(presented, trust);
   if (peer instanceof TunnelError) return peer;
-  const uri = formatIdentity(peer.identity);
+  const { uri } = peer;
   return accepted.includes(uri) ? peer : new TunnelError({ code: "tunnel.san-mismatch", presented: uri, accepted });
 }
 
@@ -84,18 +83,18 @@ function knownDistrust(code: string): TunnelError | undefined {
  * one, with exactly one SPIFFE id of our own trust domain. To be asked once the handshake is over.
  */
 export function checkClient(
-  { certificates, distrust }: PresentedClient,
+  { presented, distrust }: PresentedClient,
   { isResumed, protocol }: Pick<Secured, "isResumed" | "protocol">,
   trustDomain: string,
   trust: ChainTrust,
 ): ProvenPeer | TunnelError {
   if (isResumed) return new TunnelError({ code: "tunnel.resumed" });
   if (distrust !== undefined) return distrust;
-  if (certificates.length === 0) return new TunnelError({ code: "tunnel.no-client-certificate" });
+  if (presented.count === 0) return new TunnelError({ code: "tunnel.no-client-certificate" });
   if (protocol !== "h2") return notH2(protocol);
-  const peer = proven(certificates, trust);
+  const peer = proven(presented, trust);
   if (peer instanceof TunnelError || peer.identity.trustDomain === trustDomain) return peer;
-  return new TunnelError({ code: "tunnel.trust-domain", presented: formatIdentity(peer.identity) });
+  return new TunnelError({ code: "tunnel.trust-domain", presented: peer.uri });
 }
 
 /** A tunnel speaks nothing but HTTP/2. */
@@ -125,7 +124,23 @@ function failed(detail: string): TunnelError {
   return new TunnelError({ code: "tunnel.tls-failed", detail });
 }
 
-function proven(presented: readonly X509Certificate[], trust: ChainTrust): ProvenPeer | TunnelError {
+/** What certificates say is read once; whether one of them has been revoked is asked every time. */
+function proven({ certificates, token }: Presented, trust: ChainTrust): ProvenPeer | TunnelError {
+  const { revocations, roots } = trust;
+  const known = token && readBefore.get(token);
+  let peer: ProvenPeer | TunnelError;
+  if (known !== undefined && known.roots === roots && known.isWatched === (revocations !== undefined)) {
+    ({ peer } = known);
+  } else {
+    peer = read(certificates(), trust);
+    if (peer instanceof TunnelError) return peer;
+    if (token) readBefore.set(token, { peer, roots, isWatched: revocations !== undefined });
+  }
+  const revoked = revocations?.revoked(peer.chain);
+  return revoked === undefined ? peer : revokedError(revoked);
+}
+
+function read(presented: readonly X509Certificate[], trust: ChainTrust): ProvenPeer | TunnelError {
   const [own] = presented;
   if (own === undefined) return new TunnelError({ code: "tunnel.bad-identity", detail: "no certificate" });
   const chain = judgeChain(presented, trust);
@@ -133,8 +148,18 @@ function proven(presented: readonly X509Certificate[], trust: ChainTrust): Prove
   const identity = certificateIdentity(own);
   return identity instanceof X509Error
     ? new TunnelError({ code: "tunnel.bad-identity", detail: identity.type.code })
-    : { identity, chain };
+    : { identity, uri: formatIdentity(identity), chain };
 }
+
+interface ReadBefore {
+  readonly peer: ProvenPeer;
+  /** What `peer.chain` depends on beside the certificates. */
+  readonly roots: string;
+  readonly isWatched: boolean;
+}
+
+/** By {@link Presented.token}. */
+const readBefore = new WeakMap<object, ReadBefore>();
 
 /** OpenSSL's verification results that mean: this chain leads to no root of ours (X509_V_ERR_ names as Node gives them). */
 const untrusted = new Set([

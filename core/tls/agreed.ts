@@ -49,7 +49,8 @@ function derOf({ calls, wide, wordsAt }: OpenSsl, certificate: X509): Buffer {
   return der;
 }
 
-function protocolOf({ calls, wide, words, wordsAt }: OpenSsl, ssl: Ssl): string | undefined {
+/** ALPN; undefined: none. */
+export function protocolOf({ calls, wide, words, wordsAt }: OpenSsl, ssl: Ssl): string | undefined {
   wide.fill(0n);
   calls.chosenProtocol(ssl, wordsAt, wordsAt + 8);
   const octets = words[2]!;

@@ -118,6 +118,21 @@ export function bind() {
       "void",
       [pointer, "void *", pointer],
     ),
+    ctxJudge: declare<(ctx: SslCtx, callback: bigint, argument: number) => void>(
+      "SSL_CTX_set_cert_verify_callback",
+      "void",
+      [pointer, "void *", pointer],
+    ),
+    /** An X509_STORE_CTX is that of one verification: it lives as long as {@link registerJudge}'s function is called. */
+    verifyChain: declare<(store: number) => number>("X509_verify_cert", "int", [pointer]),
+    storeLeaf: declare<(store: number) => X509>("X509_STORE_CTX_get0_cert", pointer, [pointer]),
+    storePresented: declare<(store: number) => number>("X509_STORE_CTX_get0_untrusted", pointer, [pointer]),
+    storeChain: declare<(store: number) => number>("X509_STORE_CTX_get0_chain", pointer, [pointer]),
+    storeFault: declare<(store: number, fault: number) => void>("X509_STORE_CTX_set_error", "void", [pointer, "int"]),
+    notBefore: declare<(certificate: X509) => number>("X509_get0_notBefore", pointer, [pointer]),
+    notAfter: declare<(certificate: X509) => number>("X509_get0_notAfter", pointer, [pointer]),
+    /** Into a `struct tm` of UTC (time.h): nine ints, seconds first, and what glibc has behind them. */
+    timeToTm: declare<(time: number, tm: Address) => number>("ASN1_TIME_to_tm", "int", [pointer, pointer]),
     chooseProtocol: declare<
       (
         chosen: number,
@@ -192,6 +207,11 @@ export function registerChooser(
     choose,
     koffi.pointer(koffi.proto("int", [pointer, pointer, pointer, pointer, "uint", pointer])),
   );
+}
+
+/** For all of this thread's contexts: the pointer of a function that decides whether a peer's chain holds: 1. Never given back. */
+export function registerJudge(judge: (store: number, argument: number) => number): bigint {
+  return koffi.register(judge, koffi.pointer(koffi.proto("int", [pointer, pointer])));
 }
 
 const pointer = "uintptr_t";

@@ -31,6 +31,8 @@ export const OP_NO_CERTIFICATE_COMPRESSION = 2 ** 32 + 2 ** 33;
 
 export const VERIFY_PEER = 1;
 export const VERIFY_REQUIRES_CERTIFICATE = 2;
+/** X509_V_ERR_UNSPECIFIED. */
+export const VERIFY_UNSPECIFIED = 1;
 
 export const versions = { "TLSv1.2": 0x0303, "TLSv1.3": 0x0304 } as const;
 

@@ -94,7 +94,7 @@ export class TlsContext {
 
 /** @returns which setting it did not take. */
 function refused(openssl: OpenSsl, ctx: SslCtx, settings: TlsSettings): string | undefined {
-  const { calls, alpn } = openssl;
+  const { calls, alpn, chains } = openssl;
   const { role, protocols, ciphers, groups, minVersion, maxVersion } = settings;
   const isServer = role === "server";
   calls.ctxCtrl(ctx, CTX_MODE, MODE_PARTIAL_WRITE | MODE_MOVING_WRITE | MODE_NO_AUTO_CHAIN, 0);
@@ -104,6 +104,7 @@ function refused(openssl: OpenSsl, ctx: SslCtx, settings: TlsSettings): string |
   calls.ctxOptions(ctx, settings.options);
   if (isServer) calls.ctxOptions(ctx, OP_SERVER_PREFERENCE);
   calls.ctxVerify(ctx, isServer ? VERIFY_PEER | VERIFY_REQUIRES_CERTIFICATE : VERIFY_PEER, 0);
+  chains.judgeFor(ctx, settings);
   if (calls.ctxCtrl(ctx, CTX_MIN_VERSION, versions[minVersion], 0) !== 1) return "minVersion";
   if (calls.ctxCtrl(ctx, CTX_MAX_VERSION, versions[maxVersion], 0) !== 1) return "maxVersion";
   const names = ciphers.split(":");

@@ -11,8 +11,9 @@ import { FAILED_ENDED, FAILED_READ, FAILED_WRITE, KEY_UPDATE_BOTH, KEY_UPDATE_OU
 import type { TlsContext } from "./context.ts";
 import { forgetErrors, takeFailure } from "./errors-of.ts";
 import type { OpenSsl } from "./openssl.ts";
-import { agreed, presented, type Agreed } from "./agreed.ts";
+import { agreed, presented, protocolOf, type Agreed } from "./agreed.ts";
 import { TlsError } from "./tls-error.ts";
+import type { VerifiedChain } from "./verified-chains.ts";
 
 /** Whom a machine belongs to. */
 export interface TlsOwner {
@@ -49,6 +50,8 @@ export class TlsMachine {
   #hasWorked = true;
   /** Records that we have written under the present key. */
   #underKey = 0;
+  /** While the handshake lasts. */
+  #chain: VerifiedChain | undefined;
 
   /** Throws where the context has been released, or there is no memory. */
   constructor(context: TlsContext, owner: TlsOwner) {
@@ -147,9 +150,23 @@ export class TlsMachine {
     return agreed(this.#openssl, this.#secured());
   }
 
+  /** Of {@link agreed}, what is asked of every connection. */
+  get protocol(): string | undefined {
+    return protocolOf(this.#openssl, this.#secured());
+  }
+
+  get isResumed(): boolean {
+    return this.#openssl.calls.isReused(this.#secured()) === 1;
+  }
+
   /** What the peer presented, its own certificate first: DER. From `secured` until it is freed. */
   peerCertificates(): Buffer[] {
     return presented(this.#openssl, this.#secured());
+  }
+
+  /** The same, while the owner is told that it is secured; undefined where it is not one that is remembered. */
+  get peerChain(): VerifiedChain | undefined {
+    return this.#chain;
   }
 
   /** New keys for what is written next, and the peer is asked for the same (RFC 8446 4.6.3). TLS 1.2 has no such thing. */
@@ -163,7 +180,7 @@ export class TlsMachine {
     const ssl = this.#ssl;
     if (ssl === 0 || this.#hasEnded) return;
     this.#works();
-    const { calls, path, octets, words, wordsAt } = this.#openssl;
+    const { calls, path, octets, words, wordsAt, chains } = this.#openssl;
     const wasSecured = this.#phase === "secured";
     let isSecured = wasSecured;
     let out: Buffer[] = none;
@@ -172,6 +189,8 @@ export class TlsMachine {
     let got = 0;
     let records = 0;
     forgetErrors(calls);
+    // Whatever a bug of ours may have left there is somebody else's.
+    if (!wasSecured) chains.last = undefined;
     // A record of which the larger part has come before, and its end now, may bring more than came now.
     const room = ciphertext.length + mostHeld;
     const into = octets.room(room);
@@ -203,16 +222,27 @@ export class TlsMachine {
       if (!isWhole) path.clean();
     }
     const plaintext = got > 0 ? octets.take(got) : undefined;
-    if (!wasSecured && isSecured) this.#phase = "secured";
-    if (failure === FAILED_ENDED) this.#hasEnded = true;
+    if (!wasSecured) {
+      this.#chain = chains.last ?? this.#chain;
+      chains.last = undefined;
+      if (isSecured) this.#phase = "secured";
+    }
+    if (failure === FAILED_ENDED) {
+      if (isSecured) this.#hasEnded = true;
+      // A goodbye before anything was said: nobody waits for the transport to end as well.
+      else error = new TlsError({ code: "tls.truncated", within: "handshake" });
+    }
     // From here on our owner may do anything.
-    if (this.#sendAll(out) && !wasSecured && isSecured) this.#owner.secured();
+    if (this.#sendAll(out) && !wasSecured && isSecured) {
+      this.#owner.secured();
+      this.#chain = undefined;
+    }
     if (plaintext !== undefined && (this.#ssl === 0 || !this.#owner.received(plaintext, records))) {
       octets.release(plaintext);
     }
     if (this.#ssl === 0) return;
-    if (failure === FAILED_ENDED) this.#owner.ended();
-    else if (error !== undefined) this.#fail(error);
+    if (error !== undefined) this.#fail(error);
+    else if (failure === FAILED_ENDED) this.#owner.ended();
   }
 
   #works(): void {
@@ -342,8 +372,11 @@ const mostPerRecord = recordOctets + 32;
 const mostBeside = 1 << 10;
 /** In one piece of ciphertext. */
 const mostRecords = 8;
-/** Less than AES-GCM is safe for (RFC 8446 5.5: 2^24.5): 128 GiB in full records. */
-const mostUnderKey = 2 ** 23;
+/**
+ * Less than AES-GCM is safe for (RFC 8446 5.5: 2^24.5), also where a peer has asked for fragments of 512 octets (RFC 6066 4), of which
+ * 32 are one of those that we count: 4 GiB in full records.
+ */
+const mostUnderKey = 2 ** 18;
 const mostReceived = 128 << 10;
 /** A record that has come but for its end. */
 const mostHeld = 17 << 10;

@@ -6,12 +6,14 @@ import { LentOctets } from "./lent-octets.ts";
 import { VERSION_NUMBER } from "./constants.ts";
 import { selfTest } from "./self-test.ts";
 import { TlsError } from "./tls-error.ts";
+import { VerifiedChains } from "./verified-chains.ts";
 
 export interface OpenSsl {
   readonly calls: Bindings;
   readonly path: CiphertextPath;
   readonly octets: LentOctets;
   readonly alpn: Alpn;
+  readonly chains: VerifiedChains;
   /** For what OpenSSL tells by pointer: four words of eight octets, of no meaning between two calls. */
   readonly words: Uint32Array;
   /** The same memory. */
@@ -40,16 +42,19 @@ function load(): OpenSsl | TlsError {
     }
     const memory = new ArrayBuffer(256);
     const staging = Buffer.allocUnsafeSlow(16 << 10);
+    const stagingAt = addressOf(staging.buffer);
+    const scratch = new ArrayBuffer(128);
     const openssl = {
       calls,
       path: new CiphertextPath(calls),
       octets: new LentOctets(),
       alpn: new Alpn(calls),
+      chains: new VerifiedChains(calls, staging, stagingAt, scratch, addressOf(scratch)),
       words: new Uint32Array(memory),
       wide: new BigUint64Array(memory, 0, 4),
       wordsAt: addressOf(memory),
       staging,
-      stagingAt: addressOf(staging.buffer),
+      stagingAt,
     };
     const fault = selfTest(openssl);
     calls.clearErrors();

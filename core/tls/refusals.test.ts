@@ -264,6 +264,24 @@ test("a transport that ends before the peer has said goodbye is told from one th
   ours.machine.free();
 });
 
+test("a peer that says goodbye in the middle of a handshake has ended it: its transport's end is not waited for", () => {
+  const goodbye = Buffer.from([0x15, 0x03, 0x03, 0x00, 0x02, 0x01, 0x00]);
+  const other = new Heard(client);
+  other.machine.start();
+  const hello = Buffer.concat(other.sent);
+  other.machine.free();
+  for (const context of [client, server]) {
+    const heard = new Heard(context);
+    heard.machine.start();
+    if (context === server) feed(heard.machine, hello, uncut);
+    feed(heard.machine, goodbye, uncut);
+    assert.deepEqual(heard.error?.type, { code: "tls.truncated", within: "handshake" });
+    assert.deepEqual([heard.events, heard.machine.phase], [["failed"], "freed"]);
+    heard.machine.receiveEnd();
+    assert.deepEqual(heard.events, ["failed"]);
+  }
+});
+
 test("what is no TLS fails the handshake, in OpenSSL's own words", () => {
   for (const [text, words] of [
     ["GET / HTTP/1.1\r\n\r\n", "http request"],
