@@ -1,15 +1,19 @@
 /** A release: the sources compile, and the compiled programs start, each with nothing but what it ships with. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { globSync, rmSync } from "node:fs";
+import { globSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
 const root = join(import.meta.dirname, "..");
+/** What `npm run build` does to `dist/` is done here to a folder of its own. */
+const steps = ["tsc -p tsconfig.build.json", "node scripts/bundle-agent.ts"];
 const out = join(root, "dist", `test-${process.pid}`);
 after(() => rmSync(out, { recursive: true, force: true }));
 
 test("the sources compile, and the compiled programs answer", () => {
+  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { scripts: { build: string } };
+  assert.equal(scripts.build, steps.join(" && "));
   const compiled = run(join(root, "node_modules/.bin/tsc"), ["-p", join(root, "tsconfig.build.json"), "--outDir", out]);
   assert.equal(compiled.status, 0, compiled.stdout);
   const help = run(process.execPath, [join(out, "bin/ambientctl.js"), "--help"]);

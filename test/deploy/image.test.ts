@@ -96,6 +96,8 @@ test("nothing is in it but what runs", (t) => {
     "tools",
   );
   assert.deepEqual(named(/(?:^|\/)\.(?:npmrc|env|git|docker|ssh|npm)/), [], "settings of whoever built it");
+  const agent = named(/^opt\/ambientd\/agent\/.*\.js$/).sort();
+  assert.deepEqual(agent, ["opt/ambientd/agent/main.js", "opt/ambientd/agent/worker/main.js"], "bundled");
   const dev = Object.keys(packageOf(checkout).devDependencies);
   for (const name of [...dev, "@kubernetes/client-node", "@clack/prompts", "commander"])
     assert.ok(!files.includes(`opt/ambientd/node_modules/${name}`), name);
