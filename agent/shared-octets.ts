@@ -36,9 +36,12 @@ export class StoredResource {
 
   /** A look at it, good until the next resource is put or dropped. */
   get bytes(): Buffer {
-    const { view } = this.#chunk;
     const from = this.#at + lengthOctets;
-    return view.subarray(from, from + view.readUInt32BE(this.#at));
+    return this.#chunk.view.subarray(from, from + this.length);
+  }
+
+  get length(): number {
+    return this.#chunk.view.readUInt32BE(this.#at);
   }
 
   /** For SharedOctets alone. */
@@ -73,7 +76,7 @@ export class SharedOctets {
 
   /** It says something else from now on. Who was told of its place still reads there what it said then. */
   replace(stored: StoredResource, bytes: Uint8Array): void {
-    const size = stored.bytes.length + lengthOctets;
+    const size = stored.length + lengthOctets;
     const to = this.#roomFor(bytes.length);
     const from = stored.moveTo(to, to.used);
     write(to, stored, bytes);
@@ -82,7 +85,7 @@ export class SharedOctets {
 
   /** It is not in force any more. */
   drop(stored: StoredResource): void {
-    const size = stored.bytes.length + lengthOctets;
+    const size = stored.length + lengthOctets;
     this.#forget(stored.moveTo(nowhere, 0), size);
   }
 

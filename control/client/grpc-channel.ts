@@ -11,6 +11,7 @@ import { messageOf } from "../../core/base/errors.ts";
 import { CertificateError } from "./certificates/certificate.ts";
 import { parseTrustBundle } from "./certificates/trust-bundle.ts";
 import { ControlError } from "./grpc-errors.ts";
+import { useMessageFramer } from "./message-framer.ts";
 
 export interface ControlEndpoint {
   /** `https://host:port`; without a scheme `https://` is meant, without a port 15012. */
@@ -43,6 +44,7 @@ export function readRoots(rootCa: string): string | undefined | ControlError {
  * It connects with the first call; the caller closes it.
  */
 export function openChannel(endpoint: ControlEndpoint): Client | ControlError {
+  useMessageFramer();
   const target = parseAddress(endpoint.address);
   if (target instanceof ControlError) return target;
   const roots = readRoots(endpoint.rootCa);

@@ -178,23 +178,33 @@ class Session implements XdsSession {
       stream.send(request);
     }
     for (;;) {
-      const response = await stream.receive();
-      if (response instanceof ControlError) return response;
-      if (this.#isClosed()) return new ControlError({ code: "control.closed" });
-      if (this.#phase.phase === "connecting") this.#enter({ phase: "live" });
-      const update = this.#client.decode(response);
-      this.#subscription.onReceived?.(
-        update.typeUrl,
-        update.resources.reduce((sum, { bytes }) => sum + bytes.length, 0),
-      );
-      const admitted = this.#guard.admit(update, heldBefore.get(update.typeUrl));
-      heldBefore.delete(update.typeUrl);
-      const rejected = await this.#apply(admitted);
-      if (rejected instanceof ControlError) return rejected;
-      if (this.#isClosed()) return new ControlError({ code: "control.closed" });
-      stream.send(this.#client.acknowledge(update.nonce, rejected));
-      this.#note(update, rejected);
+      const ended = await this.#answerNext(stream, heldBefore);
+      if (ended !== undefined) return ended;
     }
+  }
+
+  /**
+   * One response, from its arrival to its answer; @returns why there is none. A function of its own: while the loop waits for the next
+   * one nothing of this one is in reach any more, and it may be of tens of megabytes.
+   */
+  async #answerNext(stream: DeltaStream, heldBefore: Map<string, number>): Promise<ControlError | undefined> {
+    const response = await stream.receive();
+    if (response instanceof ControlError) return response;
+    if (this.#isClosed()) return new ControlError({ code: "control.closed" });
+    if (this.#phase.phase === "connecting") this.#enter({ phase: "live" });
+    const update = this.#client.decode(response);
+    this.#subscription.onReceived?.(
+      update.typeUrl,
+      update.resources.reduce((sum, { bytes }) => sum + bytes.length, 0),
+    );
+    const admitted = this.#guard.admit(update, heldBefore.get(update.typeUrl));
+    heldBefore.delete(update.typeUrl);
+    const rejected = await this.#apply(admitted);
+    if (rejected instanceof ControlError) return rejected;
+    if (this.#isClosed()) return new ControlError({ code: "control.closed" });
+    stream.send(this.#client.acknowledge(update.nonce, rejected));
+    this.#note(update, rejected);
+    return undefined;
   }
 
   /** Hands an update on once the one before has been applied. */
