@@ -23,7 +23,7 @@ function requests(name: string, connections: number, close: boolean): PairedScen
     name,
     tools: ["wrk", "nginx"],
     scene: "usual",
-    prepare: async (place) => void (await load(place, 1)),
+    prepare: async (place) => void (await load(place, close ? untilCompiled : 1)),
     async measure(place) {
       const { result, cost } = await place.costOf(() => load(place, place.seconds));
       return { [`${name}.rate`]: result.perSecond, ...microsecondsEach(`${name}.cpu`, cost, result.requests) };
@@ -32,3 +32,5 @@ function requests(name: string, connections: number, close: boolean): PairedScen
 }
 
 const patienceSeconds = 15;
+/** Seconds of new connections until what serves each of them has been compiled, in every worker: a node's agent runs for weeks. */
+const untilCompiled = 6;
