@@ -80,6 +80,19 @@ suite("a reader of addresses", () => {
     assert.equal(left.services, right.services);
     assert.equal(left.services.size, 1);
   });
+
+  test("keeps no text for the next workload that is longer than a name can be", () => {
+    const reader = new AddressReader();
+    const long = "n".repeat(10_000);
+    const named = { ...emptyWorkload, uid: "cluster//Pod/default/a", name: "a", namespace: "default" };
+    const usual = workload.Address.encode({ type: { $case: "workload", value: named } }).finish();
+    assert.equal(assertSame(reader, usual), true);
+    for (const field of ["node", "network", "canonicalName"] as const) {
+      const value = { ...named, [field]: long };
+      const bytes = workload.Address.encode({ type: { $case: "workload", value } }).finish();
+      assert.equal(assertSame(reader, bytes), false);
+    }
+  });
 });
 
 /** @returns whether it went the short way. */

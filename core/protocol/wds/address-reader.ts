@@ -85,7 +85,7 @@ export class AddressReader {
         return (draft.traits.waypoint = this.#shared(this.#gateways, from, to)) !== undefined;
       case 9: {
         // Not shared: the pods of a deployment are on many nodes.
-        const node = this.#texts.of(octets, from, to);
+        const node = this.#interned(this.#texts, from, to);
         if (node !== undefined) draft.node = node;
         return node !== undefined;
       }
@@ -103,7 +103,7 @@ export class AddressReader {
         draft.services = { from: draft.services.to < 0 ? tagAt : draft.services.from, to };
         return true;
       case 24: {
-        const locality = this.#localities.of(octets, from, to);
+        const locality = this.#interned(this.#localities, from, to);
         if (locality !== undefined) draft.locality = locality;
         return locality !== undefined;
       }
@@ -149,13 +149,18 @@ export class AddressReader {
   }
 
   #inRange<T>(table: Interned<T>, { from, to }: Range): T | undefined {
-    return to - from > longestRange ? undefined : this.#shared(table, from, to);
+    return this.#shared(table, from, to, longestRange);
   }
 
-  #shared<T>(table: Interned<T>, from: number, to: number): T {
-    const value = table.of(this.#octets, from, to);
+  #shared<T>(table: Interned<T>, from: number, to: number, longest = longestText): T | undefined {
+    const value = this.#interned(table, from, to, longest);
     this.#mix = Math.imul(this.#mix, 31) + table.hash;
     return value;
+  }
+
+  /** A table holds so many values whatever they are: one of any length could make it hold any amount. */
+  #interned<T>(table: Interned<T>, from: number, to: number, longest = longestText): T | undefined {
+    return to - from > longest ? undefined : table.of(this.#octets, from, to);
   }
 
   /** Of up to three octets; one that is longer comes out as more than there can be. */
@@ -389,5 +394,7 @@ const workloadTag = 10;
 const traitPlaces = 8_192;
 /** A workload of more services or policies than this in octets shares them with nobody. */
 const longestRange = 4_096;
+/** A text, a gateway or a locality that is longer is no name of anything in Kubernetes: 253 octets, and two of them. */
+const longestText = 520;
 const scratch = Buffer.alloc(16);
 const [zero, dot] = [48, 46];

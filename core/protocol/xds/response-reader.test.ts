@@ -42,6 +42,21 @@ test("a push's octets are not copied until somebody keeps them", () => {
   assert.equal(Buffer.from(resource.bytes).toString(), "said");
 });
 
+test("nor where control says who it is, and what else its resources are called", () => {
+  const resource = { ...emptyResource(), name: "a", aliases: ["b", "c"] };
+  const said = encoded({
+    ...blank,
+    resources: [{ ...resource, resource: { typeUrl: "t", value: Buffer.from("said") } }],
+  });
+  // DeltaDiscoveryResponse.control_plane, field 7, with an identifier.
+  const whole = Buffer.concat([said, Buffer.of(0x3a, 8, 0x0a, 6), Buffer.from("istiod")]);
+  const { resources, nonce } = readDeltaResponse(whole);
+  assert.equal(nonce, blank.nonce);
+  assert.equal(resources[0]?.name, "a");
+  assert.equal(resources[0].bytes.buffer, whole.buffer);
+  assertSame(whole);
+});
+
 function assertSame(octets: Buffer): void {
   assert.deepEqual(
     read(() => readDeltaResponse(octets)),

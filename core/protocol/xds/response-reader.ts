@@ -78,6 +78,7 @@ class Reader {
       if (part === undefined) return undefined;
       switch (tag) {
         case tags.systemVersionInfo:
+        case tags.controlPlane:
           break;
         case tags.resources: {
           const resource = this.#resource(part);
@@ -115,7 +116,7 @@ class Reader {
         const any = this.#any(part);
         if (any === undefined) return undefined;
         value = any;
-      } else return undefined;
+      } else if (tag !== tags.aliases) return undefined;
       this.#at = part.to;
     }
     return new OnWire(this.#octets, name, version, value);
@@ -160,7 +161,7 @@ function textOf(octets: Buffer, { from, to }: Range): string {
 }
 
 const empty: Range = { from: 0, to: 0 };
-/** Field number and wire type 2 in one. */
+/** Field number and wire type 2 in one. What aliases there are, and who control is (field 7, not in our .proto file), nobody here asks. */
 const tags = {
   systemVersionInfo: 0x0a,
   resources: 0x12,
@@ -170,6 +171,8 @@ const tags = {
   version: 0x0a,
   resource: 0x12,
   name: 0x1a,
+  aliases: 0x22,
+  controlPlane: 0x3a,
   anyTypeUrl: 0x0a,
   value: 0x12,
 };
