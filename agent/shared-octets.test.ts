@@ -55,3 +55,12 @@ test("what is replaced over and over takes no more room than twice what is in fo
   for (const stored of held) octets.drop(stored);
   assert.ok(octets.chunks <= 1, `${octets.chunks} buffers hold nothing`);
 });
+
+test("a buffer that is mostly out of date by the time it is full goes then", () => {
+  const octets = new SharedOctets();
+  const [kept, ...others] = Array.from({ length: 250 }, (_, at) => octets.put(`${at}`, Buffer.alloc(1_000, at)));
+  for (const stored of others) octets.drop(stored);
+  octets.put("large", Buffer.alloc(200_000, 7));
+  assert.equal(octets.chunks, 1);
+  assert.deepEqual(kept?.bytes, Buffer.alloc(1_000, 0));
+});

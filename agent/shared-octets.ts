@@ -91,14 +91,13 @@ export class SharedOctets {
 
   #forget(chunk: Chunk, size: number): void {
     chunk.live -= size;
-    if (chunk === this.#current) return;
-    if (chunk.live === 0) this.#chunks -= 1;
-    else if (chunk.live < chunk.used / 2) this.#clear(chunk);
+    if (chunk !== this.#current) this.#tidy(chunk);
   }
 
-  /** A buffer's worth at most. */
-  #clear(chunk: Chunk): void {
-    for (const stored of chunk.resources) {
+  /** Of a buffer that is not written to any more. Half a buffer's worth at most is moved. */
+  #tidy(chunk: Chunk): void {
+    if (chunk.live >= chunk.used / 2) return;
+    for (const stored of chunk.live === 0 ? [] : chunk.resources) {
       if (!stored.isIn(chunk)) continue;
       const { bytes } = stored;
       const to = this.#roomFor(bytes.length);
@@ -111,10 +110,12 @@ export class SharedOctets {
 
   #roomFor(length: number): Chunk {
     const needed = length + lengthOctets;
-    if (this.#current.view.length - this.#current.used < needed) {
-      if (this.#current.live === 0 && this.#current.used > 0) this.#chunks -= 1;
+    // What is left in the buffer that was written to until now may take up the new one.
+    while (this.#current.view.length - this.#current.used < needed) {
+      const full = this.#current;
       this.#current = newChunk(Math.max(chunkOctets, needed));
       this.#chunks += 1;
+      if (full.used > 0) this.#tidy(full);
     }
     return this.#current;
   }
