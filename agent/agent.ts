@@ -24,7 +24,6 @@ import { Departure } from "./departure.ts";
 import { dnsListenSettings } from "./dns/config.ts";
 import { watchClock } from "./clock-watch.ts";
 import { FakeCa } from "./fake-ca.ts";
-import { giveMemoryBack } from "./garbage.ts";
 import { IdleMemory } from "./idle-memory.ts";
 import { handInPieces } from "./in-pieces.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
@@ -64,7 +63,7 @@ export class Agent {
   /** Undefined under a node daemon that keeps no sockets. */
   readonly #store: StoreClient | undefined;
   #xds: XdsSession | undefined;
-  #cancelGiveBack: (() => void) | undefined;
+  readonly #memory = new IdleMemory();
   #zds: ZdsClient | undefined;
   #zdsPhase: ZdsPhase = "disconnected";
   /** Undefined where nobody says what is revoked. */
@@ -229,8 +228,7 @@ export class Agent {
       void this.#quit("SIGINT");
     });
     // It ends where it says so, and not because nothing is left to wait for: this keeps it.
-    const memory = new IdleMemory();
-    setInterval(() => memory.look(), 1_000);
+    setInterval(() => this.#memory.look(), 1_000);
     this.#log.info({ node: nodeName, workers, pid: process.pid }, "agent starts");
     const failure = await this.#listen();
     if (failure !== undefined) {
@@ -287,10 +285,20 @@ export class Agent {
 
   async #take(update: DeltaUpdate): Promise<readonly Rejection[]> {
     const pieces = this.#mesh.takeInPieces(update);
-    const rejected = await handInPieces(pieces, (slice) => this.#workers.apply([slice]));
+    const cancel = systemClock.after(longPushMs, () => {
+      this.#log.warn(
+        { type: update.typeUrl, workers: this.#workers.behind },
+        "an update is not in force yet in all workers",
+      );
+    });
+    const rejected = await handInPieces(pieces, {
+      hand: (slice) => this.#workers.apply([slice]),
+      room: (most) => this.#workers.room(most),
+    });
+    cancel();
     if (update.resources.length >= largePush) {
-      this.#cancelGiveBack?.();
-      this.#cancelGiveBack = systemClock.after(giveBackAfterMs, giveMemoryBack);
+      this.#memory.muchIsOver();
+      this.#workers.broadcast({ kind: "push-over" });
     }
     this.#certificates.update(this.#podInfos());
     return rejected;
@@ -488,4 +496,5 @@ function readToken(source: string): string {
 
 /** Resources of one update. On the wire it takes tens of megabytes, several times, of which nothing is needed once it is acknowledged. */
 const largePush = 10_000;
-const giveBackAfterMs = 2_000;
+/** Twice what fifty thousand workloads take where everybody is short of processors. */
+const longPushMs = 30_000;

@@ -11,9 +11,14 @@ export function collectGarbage(): void {
   collector()?.();
 }
 
-/** The same, and what V8 and the C library keep for later goes back to the kernel. */
-export function giveMemoryBack(): void {
+/** The same, and what V8 keeps for later goes back to the kernel. */
+export function collectAll(): void {
   collector()?.({ type: "major", execution: "sync", flavor: "last-resort" });
+}
+
+/** The same, and what the C library keeps. Other threads that allocate meanwhile wait. */
+export function giveMemoryBack(): void {
+  collectAll();
   trimHeap();
 }
 

@@ -28,10 +28,36 @@ test("a thread at work is not stopped, and neither is one that rests for a momen
   assert.equal(thread.given, 1);
 });
 
+test("after a large push the first moment of rest will do, once", () => {
+  const thread = new Thread(10 * megabyte);
+  thread.rests(20);
+  const before = thread.given;
+  thread.works(1);
+  thread.isDone();
+  thread.works(2);
+  assert.equal(thread.given, before);
+  thread.rests(1);
+  assert.equal(thread.given, before + 1);
+  thread.rests(20);
+  assert.equal(thread.given, before + 1);
+});
+
+test("while other threads are at work they are not made to wait for memory: that comes when they rest", () => {
+  const thread = new Thread(20 * megabyte);
+  thread.othersRest = false;
+  thread.rests(20);
+  assert.deepEqual([thread.given, thread.trimmed], [1, 0]);
+  thread.othersRest = true;
+  thread.rests(20);
+  assert.deepEqual([thread.given, thread.trimmed], [1, 1]);
+});
+
 /** What an idle thread is asked and told. */
 class Thread {
   held: number;
   given = 0;
+  trimmed = 0;
+  othersRest = true;
   #isAtRest = true;
   readonly #memory: IdleMemory;
 
@@ -39,12 +65,19 @@ class Thread {
     this.held = held;
     this.#memory = new IdleMemory({
       isAtRest: () => this.#isAtRest,
+      isProcessAtRest: () => this.#isAtRest && this.othersRest,
       held: () => this.held,
-      giveBack: () => {
+      collect: () => {
         this.given += 1;
         this.held = 10 * megabyte;
       },
+      trim: () => (this.trimmed += 1),
     });
+  }
+
+  /** The end of a push. */
+  isDone(): void {
+    this.#memory.muchIsOver();
   }
 
   rests(looks: number): void {

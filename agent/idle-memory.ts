@@ -4,14 +4,20 @@
  * before it has grown again: a thread is stopped for tens of milliseconds where that delays nobody, and not for little.
  */
 import { getHeapStatistics } from "node:v8";
-import { giveMemoryBack } from "./garbage.ts";
+import { trimHeap } from "../core/linux/process.ts";
+import { collectAll } from "./garbage.ts";
 
 export interface IdleMemoryModules {
-  /** Whether nothing that matters has happened since the last call. */
+  /** Whether nothing that matters has happened in this thread since the last call. */
   readonly isAtRest: () => boolean;
+  /** The same of all threads together. */
+  readonly isProcessAtRest: () => boolean;
   /** Bytes that this thread holds, garbage included. */
   readonly held: () => number;
-  readonly giveBack: () => void;
+  /** Stops this thread. */
+  readonly collect: () => void;
+  /** Stops whichever thread wants memory of the C library. */
+  readonly trim: () => void;
 }
 
 export class IdleMemory {
@@ -19,36 +25,70 @@ export class IdleMemory {
   #looksAtRest = 0;
   /** What was held when memory had been given back. */
   #kept: number | "unseen" = 0;
+  #isMuchOver = false;
+  #isTrimDue = false;
 
   /** @param modules as they are for whatever thread this is, where they are left out. */
   constructor({
     isAtRest = restOfThread(),
+    isProcessAtRest = restOfProcess(),
     held = heldBytes,
-    giveBack = giveMemoryBack,
+    collect = collectAll,
+    trim = trimHeap,
   }: Partial<IdleMemoryModules> = {}) {
-    this.#modules = { isAtRest, held, giveBack };
+    this.#modules = { isAtRest, isProcessAtRest, held, collect, trim };
+  }
+
+  /** Something large is done with that left much behind: the next moment of rest will do. */
+  muchIsOver(): void {
+    this.#isMuchOver = true;
+    this.#looksAtRest = 0;
   }
 
   /** Called once a second. */
   look(): void {
-    const { isAtRest, held, giveBack } = this.#modules;
+    const { isAtRest, isProcessAtRest, held, collect } = this.#modules;
+    const processRests = isProcessAtRest();
     this.#looksAtRest = isAtRest() ? this.#looksAtRest + 1 : 0;
     // Pages go back beside the program: it is the next look that sees it.
     if (this.#kept === "unseen") this.#kept = held();
-    if (this.#looksAtRest !== looksUntilIdle || held() < this.#kept + worthBytes) return;
-    giveBack();
-    this.#kept = "unseen";
+    const isWorthIt = this.#isMuchOver
+      ? this.#looksAtRest === 1
+      : this.#looksAtRest === looksUntilIdle && held() >= this.#kept + worthBytes;
+    if (isWorthIt) {
+      collect();
+      this.#isMuchOver = false;
+      this.#isTrimDue = true;
+      this.#kept = "unseen";
+    }
+    if (this.#isTrimDue && processRests) this.#trim();
+    // What this took itself is no work.
+    else if (isWorthIt) isProcessAtRest();
+  }
+
+  #trim(): void {
+    this.#isTrimDue = false;
+    this.#modules.trim();
+    this.#modules.isProcessAtRest();
   }
 }
 
 /** By what the processor did for this thread: timers, beats and a look at each of thousands of connections are no work. */
 export function restOfThread(): () => boolean {
-  let last = process.threadCpuUsage();
+  return rest(() => process.threadCpuUsage(), restMicroseconds);
+}
+
+function restOfProcess(): () => boolean {
+  return rest(() => process.cpuUsage(), processRestMicroseconds);
+}
+
+function rest(usage: () => NodeJS.CpuUsage, most: number): () => boolean {
+  let last = usage();
   return () => {
-    const now = process.threadCpuUsage();
+    const now = usage();
     const microseconds = now.user + now.system - last.user - last.system;
     last = now;
-    return microseconds < restMicroseconds;
+    return microseconds < most;
   };
 }
 
@@ -59,5 +99,6 @@ function heldBytes(): number {
 
 /** In a second. */
 const restMicroseconds = 20_000;
+const processRestMicroseconds = 60_000;
 const looksUntilIdle = 5;
 const worthBytes = 2 << 20;

@@ -17,6 +17,8 @@ export class WorkerFeed {
   readonly #underWay = new Map<number, readonly Queued[]>();
   #sequence = 0;
   #stopped = false;
+  #behind = 0;
+  #lookingForRoom: (() => void)[] = [];
 
   constructor(send: (message: ToWorker) => void) {
     this.#send = send;
@@ -25,6 +27,7 @@ export class WorkerFeed {
   /** Settles when the worker has applied all of them. */
   push(slices: readonly MeshSlice[]): Promise<void> {
     if (slices.length === 0) return Promise.resolve();
+    this.#behind += slices.length;
     return new Promise((resolve) => {
       slices.forEach((slice, at) => {
         this.#queue.push(at === slices.length - 1 ? { slice, settle: resolve } : { slice });
@@ -33,10 +36,24 @@ export class WorkerFeed {
     });
   }
 
+  /** Slices that the worker has not applied. */
+  get behind(): number {
+    return this.#behind;
+  }
+
+  /** Settles when the worker has no more than so many slices before it, or is gone. */
+  async room(most: number): Promise<void> {
+    while (this.#behind > most && !this.#stopped) {
+      await new Promise<void>((resolve) => this.#lookingForRoom.push(resolve));
+    }
+  }
+
   /** The worker says so. */
   applied(sequence: number): void {
     const slices = this.#underWay.get(sequence) ?? [];
     this.#underWay.delete(sequence);
+    this.#behind -= slices.length;
+    this.#tellOfRoom();
     for (const { settle } of slices) settle?.();
     this.#fill();
   }
@@ -44,6 +61,7 @@ export class WorkerFeed {
   /** The worker is gone: what is pushed from now on waits for `abandon`. */
   stop(): void {
     this.#stopped = true;
+    this.#tellOfRoom();
   }
 
   /** Gives the queue up. @returns who waits for it: to be called when the worker's successor has been fed with everything. */
@@ -52,6 +70,12 @@ export class WorkerFeed {
     this.#underWay.clear();
     this.#queue.length = 0;
     return all.flatMap(({ settle }) => (settle === undefined ? [] : [settle]));
+  }
+
+  #tellOfRoom(): void {
+    const looking = this.#lookingForRoom;
+    this.#lookingForRoom = [];
+    for (const look of looking) look();
   }
 
   #fill(): void {

@@ -103,6 +103,8 @@ export type ToWorker =
       readonly update: MeshSlice;
       readonly more?: readonly MeshSlice[];
     }
+  /** A large push is in force everywhere. */
+  | { readonly kind: "push-over" }
   | { readonly kind: "certificate"; readonly delivery: CertificateDelivery }
   | { readonly kind: "certificate-dropped"; readonly uri: string; readonly detail: string }
   | { readonly kind: "certificate-failed"; readonly uri: string; readonly detail: string }

@@ -127,6 +127,17 @@ export class Workers {
     await Promise.all(this.#slots.map(({ feed }) => feed.push(slices)));
   }
 
+  /** Settles when no worker that serves has more than so many slices before it. One that is gone, or begins anew, is not waited for. */
+  async room(most: number): Promise<void> {
+    const serving = this.#slots.filter(({ phase }) => phase === "serving");
+    await Promise.all(serving.map(({ feed }) => feed.room(most)));
+  }
+
+  /** Indexes of those that have not applied all that they were sent. */
+  get behind(): number[] {
+    return this.#slots.filter(({ phase, feed }) => phase !== "serving" || feed.behind > 0).map(({ index }) => index);
+  }
+
   broadcast(message: ToWorker): void {
     for (const { worker } of this.#slots) worker.postMessage(message);
   }

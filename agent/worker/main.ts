@@ -25,6 +25,7 @@ const worker = new DataPlaneWorker(start, {
   dnsLog: createLog("dns", { worker: start.index }),
   accessLog,
   send: (message) => port.postMessage(message),
+  onPushOver: () => memory.muchIsOver(),
 });
 
 port.on("message", (message: ToWorker) => worker.receive(message));

@@ -51,6 +51,8 @@ export interface WorkerModules {
   readonly policyLog?: Log;
   readonly accessLog: AccessLog;
   readonly send: (message: FromWorker) => void;
+  /** What a large push took on its way is nobody's any more. */
+  readonly onPushOver?: () => void;
   /** Where tests have no namespaces to connect in. */
   readonly overrides?: Partial<Pick<WorkerContext, "connect" | "originalDestination" | "resolver">>;
 }
@@ -195,6 +197,8 @@ export class DataPlaneWorker {
         return this.#meshTurns.take([message.update, ...(message.more ?? [])], () =>
           this.#modules.send({ kind: "mesh-applied", sequence: message.sequence }),
         );
+      case "push-over":
+        return this.#modules.onPushOver?.();
       case "certificate":
         return this.#context.certificates.put(message.delivery);
       case "certificate-dropped":

@@ -132,7 +132,10 @@ function acknowledged(files: readonly string[]): Promise<void> {
         node: { id: "bench", cluster: "", metadata: undefined },
         onUpdate: async (update) => {
           const from = performance.now();
-          const rejected = await handInPieces(mesh.takeInPieces(update), (slice) => workers.apply([slice]));
+          const rejected = await handInPieces(mesh.takeInPieces(update), {
+            hand: (slice) => workers.apply([slice]),
+            room: (most) => workers.room(most),
+          });
           takeMs += performance.now() - from;
           return rejected;
         },
