@@ -15,11 +15,15 @@ export async function connectFrom(
 ): Promise<Socket | Failure> {
   const { from: address, ...rest } = request;
   if (address === undefined) return settled(await connectOnce(context, rest, withinMs));
-  for (let attempt = 0; attempt < portsTried; attempt++) {
-    const port = context.sourcePorts.next();
+  const { sourcePorts } = context;
+  for (let left = sourcePorts.tries; left > 0; left--) {
+    const port = sourcePorts.next();
     const result = await connectOnce(context, { ...rest, from: { address, port } }, withinMs);
+    if (!(result instanceof Error)) sourcePorts.ended("connected");
     if (!(result instanceof Error) || !portTaken.has(errnoOf(result) ?? "")) return settled(result);
+    sourcePorts.wasTaken();
   }
+  sourcePorts.ended("none-free");
   return settled(await connectOnce(context, { ...rest, from: { address } }, withinMs));
 }
 
@@ -55,5 +59,3 @@ function ignore(): void {}
 
 /** Somebody listens there; or a connection to that destination has it. */
 const portTaken: ReadonlySet<string> = new Set(["EADDRINUSE", "EADDRNOTAVAIL"]);
-/** Then the kernel may choose: a full range is likelier than this run of bad luck. */
-const portsTried = 8;
