@@ -1,6 +1,6 @@
 /** What is measured: the one catalogue. Rows, table, page and targets name a figure by its id; an id is for good. */
 
-export type Unit = "Gbit/s" | "CPU-s/GB" | "/s" | "µs" | "ms" | "MB" | "KB" | "s";
+export type Unit = "Gbit/s" | "CPU-s/GB" | "/s" | "µs" | "ms" | "MB" | "KB" | "s" | "ms/s" | "descriptors";
 
 export interface Figure {
   readonly id: string;
@@ -37,6 +37,37 @@ const figureList = [
   of("State", "state.policies-p99", "p99 moved by 10,000 policies", "ms", "lower"),
   of("State", "state.csr-rate", "certificates signed on one core", "/s", "higher"),
   of("State", "state.csr-cpu", "CPU per certificate signed", "µs", "lower"),
+  ...growth("connections held", "growth-connections", [
+    ["open-cpu", "CPU to open one more and keep it, both ends", "µs"],
+    ["new-cpu", "CPU per short connection beside them, both ends", "µs"],
+    ["idle-cpu", "CPU while they are idle, both ends", "ms/s"],
+    ["memory", "RSS for all of them, per agent", "MB"],
+    ["descriptors", "descriptors for all of them, per agent", "descriptors"],
+  ]),
+  ...growth("pods on a node", "growth-pods", [
+    ["add-time", "time to begin serving one more", "ms"],
+    ["add-cpu", "CPU to begin serving one more", "µs"],
+    ["idle-cpu", "CPU while they are idle", "ms/s"],
+    ["memory", "RSS for all of them", "MB"],
+    ["descriptors", "descriptors for all of them", "descriptors"],
+  ]),
+  ...growth("workloads", "growth-workloads", [
+    ["load", "loading them", "s"],
+    ["main-cpu", "CPU of the main thread", "ms"],
+    ["worker-cpu", "CPU of a worker", "ms"],
+    ["worker-heap", "heap of a worker", "MB"],
+    ["memory", "RSS for all of them, whole agent", "MB"],
+  ]),
+  ...growth("policies", "growth-policies", [
+    ["load", "loading them", "s"],
+    ["worker-cpu", "CPU of a worker", "ms"],
+    ["worker-heap", "heap of a worker", "MB"],
+    ["memory", "RSS for all of them, whole agent", "MB"],
+  ]),
+  ...growth("policies that apply to one pod", "growth-decisions", [
+    ["new-cpu", "CPU per new connection under them, both ends", "µs"],
+    ["request-cpu", "CPU per kept-alive request under them, both ends", "µs"],
+  ]),
 ] as const satisfies readonly Figure[];
 
 export const figures: readonly Figure[] = figureList;
@@ -70,6 +101,11 @@ function latency(rate: number): Figure[] {
     of(group, `latency-${rate}.${percentile}`, `${percentile} ${at}`, "ms", "lower"),
     of(group, `latency-${rate}.${percentile}-added`, `${percentile} added over direct ${at}`, "ms", "lower"),
   ]);
+}
+
+/** Curves over how many there are of something. */
+function growth(what: string, id: string, parts: readonly (readonly [string, string, Unit])[]): Figure[] {
+  return parts.map(([part, title, unit]) => of(`Growth over ${what}`, `${id}.${part}`, title, unit, "lower"));
 }
 
 function of(group: string, id: string, title: string, unit: Unit, better: Figure["better"]): Figure {

@@ -6,9 +6,12 @@ import { accessSync, constants, existsSync, writeFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { messageOf } from "../core/base/errors.ts";
 import { Refused } from "../lab/refusals.ts";
+import { allCurves } from "./growth/all.ts";
+import { curveRows, curvesOf } from "./growth/curves.ts";
 import { findTools, type Tool, type ToolName } from "./load/tools.ts";
 import { conntrackAt, inScene } from "./in-scene.ts";
 import { readOptions, usage, type BenchOptions } from "./options.ts";
+import { curveTable } from "./report/curve-table.ts";
 import { thisMachine } from "./report/machine.ts";
 import { renderPage } from "./report/page.ts";
 import type { Report } from "./report/report.ts";
@@ -23,7 +26,7 @@ import { figure } from "./figures.ts";
 
 async function main(): Promise<number> {
   try {
-    const names = allScenarios().map(({ name }) => name);
+    const names = [...allScenarios(), ...allCurves()].map(({ name }) => name);
     const options = readOptions(process.argv.slice(2), names);
     if (!options.help) return await bench(options);
     say(`${usage}scenarios: ${names.join(", ")}`);
@@ -56,16 +59,18 @@ async function bench(options: BenchOptions): Promise<number> {
     say(`\n${startings[kind]}`);
     await inScene({ kind, options, tools: scenarios.tools, skip }, (places) => inTurn(run, these, places));
   }
-  for (const scenario of scenarios.lone) await run.measure(scenario, []);
-  const rows = rowsOf(run.samples);
+  for (const scenario of scenarios.alone) await run.measure(scenario, []);
+  const [rows, curves] = [rowsOf(run.samples), curvesOf(run.samples)];
   const voided = run.notes.filter(({ kind }) => kind === "void");
   const report: Report = {
     ...about,
     rows,
+    curves,
     notes: [...skipped.map((sentence) => `skipped: ${sentence}`), ...run.notes.map(noteLine)],
     verdicts: options.targets ? judge(readTargets(), rows) : [],
   };
-  say(`\n${table(rows)}\ntook ${((performance.now() - began) / 60_000).toFixed(1)} minutes`);
+  const tables = [...(rows.length > 0 ? [table(rows)] : []), ...(curves.length > 0 ? [curveTable(curves)] : [])];
+  say(`\n${tables.join("\n")}\ntook ${((performance.now() - began) / 60_000).toFixed(1)} minutes`);
   for (const note of report.notes) say(note);
   if (voided.length > 0) {
     say(`\nThis run is void: connection tracking stood in the way ${voided.length} times. Nothing was written.`);
@@ -77,8 +82,12 @@ async function bench(options: BenchOptions): Promise<number> {
   return run.notes.some(({ kind }) => kind === "failed") ? 1 : 0;
 }
 
-function wanted({ only, ...loads }: BenchOptions): Scenario[] {
-  return allScenarios(loads).filter(({ name }) => only === undefined || only.some((word) => name.startsWith(word)));
+/** Curves are measured by themselves: they take their time, and nothing is compared by them. */
+function wanted({ only, curves, ...loads }: BenchOptions): Scenario[] {
+  const all: Scenario[] = curves
+    ? allCurves(loads)
+    : [...allScenarios(loads), ...(only === undefined ? [] : allCurves(loads))];
+  return all.filter(({ name }) => only === undefined || only.some((word) => name.startsWith(word)));
 }
 
 /** What can be measured with the tools that can be had here. */
@@ -95,7 +104,7 @@ async function possible(scenarios: readonly Scenario[], skip: (sentence: string)
     }
     return missing.length === 0;
   });
-  return { paired: complete, lone: scenarios.filter((scenario) => scenario.kind === "alone"), tools };
+  return { paired: complete, alone: scenarios.filter((scenario) => scenario.kind !== "paired"), tools };
 }
 
 async function inTurn(run: Run, scenarios: readonly Scenario[], places: readonly Place[]): Promise<void> {
@@ -113,7 +122,8 @@ function refuseUnwritable(path: string): void {
 }
 
 function write({ json, page }: BenchOptions, report: Report): void {
-  if (json !== undefined) writeFileSync(json, `${JSON.stringify(report.rows, null, 2)}\n`);
+  if (json !== undefined)
+    writeFileSync(json, `${JSON.stringify([...report.rows, ...curveRows(report.curves)], null, 2)}\n`);
   if (page !== undefined) writeFileSync(page, renderPage(report));
   for (const path of [json, page]) if (path !== undefined) say(`wrote ${path}`);
 }
@@ -125,7 +135,8 @@ function sayStep(step: Step): void {
     const what = id.slice(id.indexOf(".") + 1);
     return `${what} ${quantity(value, figure(id).unit)}`;
   });
-  if (values.length > 0) say(`  ${step.round} ${step.side.padEnd(8)} ${values.join(", ")}`);
+  const at = step.n === undefined ? "" : `${step.n.toLocaleString("en").padStart(6)}: `;
+  if (values.length > 0) say(`  ${step.round} ${step.side.padEnd(8)} ${at}${values.join(", ")}`);
 }
 
 function say(text: string): void {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Refused } from "../lab/refusals.ts";
 import { readOptions } from "./options.ts";
 
-const scenarios = ["memory", "bulk-1", "bulk-8"];
+const scenarios = ["memory", "bulk-1", "bulk-8", "growth-pods"];
 const read = (...argv: string[]) => readOptions(argv, scenarios);
 
 test("without flags everything is measured at every side, five times", () => {
@@ -48,4 +48,14 @@ test("a bad flag names itself and what it takes", () => {
       argv.join(" "),
     );
   }
+});
+
+test("curves are of ours alone, and measured once: where they are asked for, or nothing else is", () => {
+  for (const words of [["--curves"], ["--only", "growth"], ["--curves", "--only", "growth-pods"]]) {
+    const { curves, sides, rounds, seconds } = read(...words);
+    assert.deepEqual({ curves, sides, rounds, seconds }, { curves: true, sides: ["ours"], rounds: 1, seconds: 2 });
+  }
+  assert.equal(read("--curves", "--rounds", "3").rounds, 3);
+  assert.equal(read("--only", "growth,bulk").curves, false);
+  assert.equal(read().curves, false);
 });

@@ -17,6 +17,8 @@ export interface BenchOptions {
   /** Files. */
   readonly json: string | undefined;
   readonly page: string | undefined;
+  /** Curves instead of comparisons. */
+  readonly curves: boolean;
   /** Judge it by targets.json. */
   readonly targets: boolean;
   readonly help: boolean;
@@ -25,21 +27,22 @@ export interface BenchOptions {
 /** @param scenarios all there are. @throws Refused with the flag and what it takes. */
 export function readOptions(argv: readonly string[], scenarios: readonly string[]): BenchOptions {
   const { quick = false, targets = false, help = false, ...given } = parsed(argv);
-  const usual = quick
-    ? { rounds: "3", seconds: "3", sides: quickSides }
-    : { rounds: "5", seconds: "4", sides: everySide };
+  const only = given.only === undefined ? undefined : scenariosOf(given.only, scenarios);
+  const curves = given.curves ?? only?.every((word) => word.startsWith("growth")) ?? false;
+  const usual = usually(quick, curves);
   const { rounds = usual.rounds, seconds = usual.seconds, workers = "2" } = given;
   if (!/^[1-9]\d?$/.test(rounds)) throw new Refused(`--rounds takes a number from 1 to 99, not "${rounds}".`);
   if (!/^[1-9]\d?$/.test(seconds)) throw new Refused(`--seconds takes a number from 1 to 99, not "${seconds}".`);
   if (!/^[1-9]\d?$/.test(workers)) throw new Refused(`--workers takes a number from 1 to 99, not "${workers}".`);
   return {
     sides: given.sides === undefined ? usual.sides : sidesOf(given.sides),
-    only: given.only === undefined ? undefined : scenariosOf(given.only, scenarios),
+    only,
     rounds: Number(rounds),
     seconds: Number(seconds),
     workers: Number(workers),
     json: fileOf("--json", given.json),
     page: fileOf("--page", given.page),
+    curves,
     targets,
     help,
   };
@@ -48,6 +51,7 @@ export function readOptions(argv: readonly string[], scenarios: readonly string[
 export const usage = `npm run bench -- [flags]: our agents beside their peers, in one run.
   --quick            ${"direct, ours and haproxy; three rounds of 3 s"}
   --sides a,b        some of ${everySide.join(", ")}
+  --curves           how our agents' cost grows, with connections, pods, workloads and policies: one round of 2 s, nothing else
   --only a,b         scenarios, by name or by how their names begin
   --rounds N         how often each is measured (5)
   --seconds N        how long each load lasts (4)
@@ -57,12 +61,18 @@ export const usage = `npm run bench -- [flags]: our agents beside their peers, i
   --targets          says of each target whether it is met; then the exit code does, too
 `;
 
+function usually(quick: boolean, curves: boolean) {
+  if (curves) return { rounds: "1", seconds: "2", sides: ["ours"] as const };
+  return quick ? { rounds: "3", seconds: "3", sides: quickSides } : { rounds: "5", seconds: "4", sides: everySide };
+}
+
 function parsed(argv: readonly string[]) {
   const text = { type: "string" } as const;
   const flag = { type: "boolean" } as const;
+  const flags = { quick: flag, curves: flag, targets: flag, help: flag };
   const texts = { sides: text, only: text, rounds: text, seconds: text, workers: text, json: text, page: text };
   try {
-    return parseArgs({ args: [...argv], options: { ...texts, quick: flag, targets: flag, help: flag } }).values;
+    return parseArgs({ args: [...argv], options: { ...texts, ...flags } }).values;
   } catch (error) {
     throw new Refused(`${messageOf(error).split(". ")[0]}. \`npm run bench -- --help\` lists the flags.`);
   }

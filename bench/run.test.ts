@@ -123,3 +123,47 @@ test("a scenario of ours alone is measured round by round, without a place", asy
   await run.measure({ kind: "alone", name: "state", measure: async (round) => ({ "state.load": round }) }, []);
   assert.deepEqual(run.samples, [{ figure: "state.load", side: "ours", values: [1, 2] }]);
 });
+
+test("what grows is measured size by size, begins anew each round, and has a value for each size", async () => {
+  const { run } = scene([]);
+  const calls: string[] = [];
+  await run.measure(
+    {
+      kind: "growth",
+      name: "some-curve",
+      sizes: [10, 100],
+      measure: async (size) => {
+        calls.push(`${size}`);
+        return { "growth-workloads.load": size };
+      },
+      finish: async () => void calls.push("finish"),
+    },
+    [],
+  );
+  assert.deepEqual(calls, ["10", "100", "finish", "10", "100", "finish"]);
+  assert.deepEqual(run.samples, [
+    { figure: "growth-workloads.load", side: "ours", n: 10, values: [10, 10] },
+    { figure: "growth-workloads.load", side: "ours", n: 100, values: [100, 100] },
+  ]);
+});
+
+test("where a size fails the larger ones of that round are left out, and what there is is put away", async () => {
+  const { run } = scene([]);
+  const calls: string[] = [];
+  await run.measure(
+    {
+      kind: "growth",
+      name: "some-curve",
+      sizes: [10, 100],
+      measure: async (size) => {
+        calls.push(`${size}`);
+        if (calls.length === 1) throw new Error("too many");
+        return { "growth-workloads.load": size };
+      },
+      finish: async () => void calls.push("finish"),
+    },
+    [],
+  );
+  assert.deepEqual(calls, ["10", "finish", "10", "100", "finish"]);
+  assert.deepEqual(run.notes.map(noteLine), ["some-curve, ours, round 1: failed: too many"]);
+});

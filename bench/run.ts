@@ -5,7 +5,7 @@
 import { messageOf } from "../core/base/errors.ts";
 import { voidedBy, type ConntrackState } from "./measure/conntrack.ts";
 import type { Samples } from "./report/rows.ts";
-import type { NotMeasured, PairedScenario, Place, Scenario, Values } from "./scenarios/scenario.ts";
+import type { GrowthScenario, NotMeasured, PairedScenario, Place, Scenario, Values } from "./scenarios/scenario.ts";
 import type { SideName } from "./side.ts";
 
 export interface RunOptions {
@@ -23,6 +23,8 @@ export type Step =
       readonly scenario: string;
       readonly round: number;
       readonly side: SideName;
+      /** Of what grows. */
+      readonly n?: number;
       readonly values: Values;
     }
   | { readonly kind: "note"; readonly note: Note };
@@ -46,7 +48,7 @@ export type Note =
 
 export class Run {
   readonly #options: RunOptions;
-  readonly #samples = new Map<string, { figure: string; side: SideName; values: number[] }>();
+  readonly #samples = new Map<string, { figure: string; side: SideName; n?: number; values: number[] }>();
   readonly #notes: Note[] = [];
 
   constructor(options: RunOptions) {
@@ -65,6 +67,7 @@ export class Run {
   async measure(scenario: Scenario, places: readonly Place[]): Promise<void> {
     this.#options.onStep({ kind: "scenario", scenario: scenario.name });
     if (scenario.kind === "paired") return this.#paired(scenario, places);
+    if (scenario.kind === "growth") return this.#growing(scenario);
     for (let round = 1; round <= this.#options.rounds; round++) {
       const values = await this.#attempt(scenario.name, "ours", round, () => scenario.measure(round));
       if (values !== undefined) this.#keep(scenario.name, round, "ours", values);
@@ -73,6 +76,22 @@ export class Run {
       await scenario.finish?.();
       return {};
     });
+  }
+
+  async #growing(scenario: GrowthScenario): Promise<void> {
+    const { name, sizes } = scenario;
+    for (let round = 1; round <= this.#options.rounds; round++) {
+      for (const size of sizes) {
+        const values = await this.#attempt(name, "ours", round, () => scenario.measure(size));
+        // What the next one would be built upon is not there.
+        if (values === undefined) break;
+        this.#keep(name, round, "ours", values, size);
+      }
+      await this.#attempt(name, "ours", round, async () => {
+        await scenario.finish?.();
+        return {};
+      });
+    }
   }
 
   async #paired(scenario: PairedScenario, places: readonly Place[]): Promise<void> {
@@ -130,14 +149,15 @@ export class Run {
     return undefined;
   }
 
-  #keep(scenario: string, round: number, side: SideName, values: Values): void {
+  #keep(scenario: string, round: number, side: SideName, values: Values, n?: number): void {
+    const size = n === undefined ? {} : { n };
     for (const [figure, value] of Object.entries(values)) {
-      const key = `${figure} ${side}`;
+      const key = `${figure} ${side} ${n ?? ""}`;
       let samples = this.#samples.get(key);
-      if (samples === undefined) this.#samples.set(key, (samples = { figure, side, values: [] }));
+      if (samples === undefined) this.#samples.set(key, (samples = { figure, side, ...size, values: [] }));
       samples.values.push(value);
     }
-    this.#options.onStep({ kind: "measured", scenario, round, side, values });
+    this.#options.onStep({ kind: "measured", scenario, round, side, ...size, values });
   }
 
   #note(note: Note): void {

@@ -32,6 +32,10 @@ svg text { font: 13px system-ui, sans-serif; fill: var(--ink); dominant-baseline
 svg text.value { font-variant-numeric: tabular-nums; paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
 svg .side-ours text, svg text.side-ours { font-weight: 700; }
 svg text.target-text { fill: var(--soft); font-size: 11px; }
+svg .grid { stroke: var(--line); stroke-width: 1; }
+svg text.tick { fill: var(--soft); font-size: 11px; font-variant-numeric: tabular-nums; }
+svg .curve { fill: none; stroke: var(--ours); stroke-width: 2.5; }
+svg .dot { fill: var(--ours); }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
 svg .target { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg .whisker { stroke: var(--ink); stroke-width: 1.25; opacity: .65; }

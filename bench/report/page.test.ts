@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { curvesOf } from "../growth/curves.ts";
 import { figures } from "../figures.ts";
 import type { SideName } from "../side.ts";
 import { judge, readTargets } from "../targets.ts";
+import { curveTable } from "./curve-table.ts";
 import { renderPage } from "./page.ts";
 import type { Report } from "./report.ts";
 import { rowsOf } from "./rows.ts";
@@ -13,6 +15,12 @@ const samples = figures.flatMap(({ id }, i) =>
   sides.map((side, j) => ({ figure: id, side, values: [i * 3 + j - 1, (i + 1) * (j + 1) * 7.77, 5_000 * j] })),
 );
 const rows = rowsOf(samples);
+const curves = curvesOf(
+  [1_000, 5_000, 10_000].flatMap((n) => [
+    { figure: "growth-workloads.load", side: "ours" as const, n, values: [n / 1_000, n / 500, n / 2_000] },
+    { figure: "growth-workloads.memory", side: "ours" as const, n, values: [0] },
+  ]),
+);
 const report: Report = {
   machine: { cores: 2, processor: '<Some> & "Other" CPU', memoryBytes: 8 * 2 ** 30, kernel: "6.18.1", node: "v24.0.0" },
   startedAt: "2030-01-01T12:00",
@@ -21,6 +29,7 @@ const report: Report = {
   workers: 2,
   sides,
   rows,
+  curves,
   notes: ["latency-200, ours, round 1: failed: it's <broken>"],
   verdicts: judge(readTargets(), rows),
 };
@@ -43,7 +52,7 @@ function assertWellFormed(page: string): void {
 
 test("the page is well-formed, whatever stands in names and notes", () => {
   assertWellFormed(renderPage(report));
-  assertWellFormed(renderPage({ ...report, rows: [], verdicts: [], notes: [] }));
+  assertWellFormed(renderPage({ ...report, rows: [], curves: [], verdicts: [], notes: [] }));
 });
 
 test("the page fetches nothing and runs nothing: it opens from disk", () => {
@@ -54,7 +63,10 @@ test("the page fetches nothing and runs nothing: it opens from disk", () => {
 test("every chart says in words what it shows, and every number stands in a table, too", () => {
   const page = renderPage(report);
   const charts = page.match(/<svg [^>]*role="img"/g) ?? [];
-  assert.equal(charts.length, figures.length);
+  // A curve of which nothing lies above nought has no place on logarithmic axes; its numbers are there.
+  assert.equal(charts.length, figures.length + curves.length - 1);
+  assert.match(page, /<desc [^>]*>1,000: 1\.00 s, 5,000: 5\.00 s, 10,000: 10\.0 s\.<\/desc>/);
+  assert.match(page, /loading them <span>s, grows with n\^1\.00<\/span>/);
   const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
   assert.equal(new Set(ids).size, ids.length, "an id twice");
   for (const [, names = ""] of page.matchAll(/aria-labelledby="([^"]+)"/g))
@@ -68,6 +80,13 @@ test("the page says where it was measured, and how targets were met", () => {
   assert(page.includes("2 cores (&lt;Some&gt; &amp; &quot;Other&quot; CPU), 8 GiB, Linux 6.18.1, Node v24.0.0"));
   assert.match(page, /Targets: \d+ of 11 met/);
   assert(page.includes("it&#39;s &lt;broken&gt;"));
+});
+
+test("a curve is a line of the table, with the power with which it grows at its end", () => {
+  const lines = curveTable(curves).trimEnd().split("\n");
+  assert.match(lines[0] ?? "", /^Growth over workloads +1,000 +5,000 +10,000 +unit +grows with$/);
+  assert.match(lines[1] ?? "", /^loading them +1\.00 +5\.00 +10\.0 +s +n\^1\.00$/);
+  assert.match(lines[2] ?? "", /^RSS .* MB +-$/);
 });
 
 test("the table has a line for each figure and side, numbers beneath each other", () => {

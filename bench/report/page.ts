@@ -2,7 +2,10 @@
 import { figure, figures, type Figure } from "../figures.ts";
 import type { SideName } from "../side.ts";
 import { verdictWord, type PartVerdict, type Verdict } from "../targets.ts";
+import type { Curve } from "../growth/curves.ts";
 import { barChart, sideClass } from "./bar-chart.ts";
+import { power } from "./curve-table.ts";
+import { logChart } from "./log-chart.ts";
 import { machineLine } from "./machine.ts";
 import { element, textOf, type Markup } from "./markup.ts";
 import { atMinute, numeral, quantity, ratio } from "./numbers.ts";
@@ -33,6 +36,7 @@ export function renderPage(report: Report): string {
         header(report),
         ...(verdicts.length === 0 ? [] : [targets(verdicts)]),
         ...groups(report),
+        ...curveSections(report.curves),
         ...(notes.length === 0 ? [] : [noteList(notes)]),
       ),
     ),
@@ -154,14 +158,56 @@ function lines(one: Figure, rows: readonly Row[]): Markup[] {
     );
 }
 
-/** @param firstNumber column of the first of three columns of numbers, if there are any. */
-function tableOf(headings: readonly string[], rows: readonly Markup[], firstNumber = Number.POSITIVE_INFINITY): Markup {
+/** @param firstNumber column of the first of the columns of numbers, if there are any. */
+function tableOf(
+  headings: readonly string[],
+  rows: readonly Markup[],
+  firstNumber = Number.POSITIVE_INFINITY,
+  numbers = 3,
+): Markup {
   const heads = headings.map((text, i) => {
-    const isNumber = i >= firstNumber && i < firstNumber + 3;
+    const isNumber = i >= firstNumber && i < firstNumber + numbers;
     return element("th", { scope: "col", class: isNumber ? "number" : undefined }, text);
   });
   const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows));
   return element("div", { class: "scroll" }, table);
+}
+
+/** How cost grows: a section for each thing that there are more and more of. */
+function curveSections(curves: readonly Curve[]): Markup[] {
+  const names = [...new Set(curves.map((curve) => figure(curve.figure).group))];
+  return names.map((name) => {
+    const own = curves.filter((curve) => figure(curve.figure).group === name);
+    const charts = own.flatMap((curve) => {
+      const chart = logChart(curve);
+      const grows = element("span", {}, `${figure(curve.figure).unit}, grows with ${power(curve.exponent)}`);
+      const caption = element("figcaption", {}, figure(curve.figure).title, " ", grows);
+      return chart === undefined ? [] : [element("figure", {}, caption, chart)];
+    });
+    const sizes = [...new Set(own.flatMap(({ points }) => points.map(({ n }) => n)))].sort((one, other) => one - other);
+    const rows = own.map((curve) => curveLine(curve, sizes));
+    const headings = ["Figure", "Unit", "Grows with", ...sizes.map((n) => numeral(n))];
+    const numbers = element("details", {}, element("summary", {}, "Numbers"), tableOf(headings, rows, 3, sizes.length));
+    const axes = "Both axes are logarithmic; the dashed line grows in proportion. Exponents are of the last decade.";
+    return element(
+      "section",
+      {},
+      element("h2", {}, name),
+      element("p", { class: "soft" }, axes),
+      element("div", { class: "charts" }, ...charts),
+      numbers,
+    );
+  });
+}
+
+function curveLine({ figure: id, points, exponent }: Curve, sizes: readonly number[]): Markup {
+  const { title, unit } = figure(id);
+  const cells = sizes.map((size) => {
+    const point = points.find(({ n }) => n === size);
+    return element("td", { class: "number" }, point === undefined ? "" : numeral(point.median));
+  });
+  const heading = element("th", { scope: "row" }, title);
+  return element("tr", {}, heading, element("td", {}, unit), element("td", {}, power(exponent)), ...cells);
 }
 
 function noteList(notes: readonly string[]): Markup {

@@ -1,4 +1,5 @@
 /** One run, ready to be told. */
+import type { Curve } from "../growth/curves.ts";
 import type { SideName } from "../side.ts";
 import type { Verdict } from "../targets.ts";
 import type { Machine } from "./machine.ts";
@@ -14,6 +15,7 @@ export interface Report {
   readonly workers: number;
   readonly sides: readonly SideName[];
   readonly rows: readonly Row[];
+  readonly curves: readonly Curve[];
   /** Sentences: what could not be measured, and why. */
   readonly notes: readonly string[];
   /** Where the run was judged. */

@@ -19,14 +19,16 @@ export interface Row {
 export interface Samples {
   readonly figure: string;
   readonly side: SideName;
+  /** Of a curve's point: how many there were of what grows. */
+  readonly n?: number;
   readonly values: readonly number[];
 }
 
-/** In the catalogue's order, then in that of the samples. */
+/** In the catalogue's order, then in that of the samples; without those of curves. */
 export function rowsOf(samples: readonly Samples[]): Row[] {
   return figures.flatMap(({ id, unit }) => {
     const measured = samples
-      .filter((sample) => sample.figure === id)
+      .filter(({ figure, n }) => figure === id && n === undefined)
       .flatMap(({ side, values }) => {
         const spread = spreadOf(values);
         return spread === undefined ? [] : [{ side, spread }];

@@ -12,7 +12,7 @@ export function heading({
   seconds,
   workers,
   sides,
-}: Omit<Report, "rows" | "notes" | "verdicts">): string {
+}: Omit<Report, "rows" | "curves" | "notes" | "verdicts">): string {
   const titles = sides.map((side) => `${side} (${sideTitles[side]})`).join(", ");
   const how = `${rounds} ${rounds === 1 ? "round" : "rounds"} of ${seconds} s, ${workers} workers, ${atMinute(startedAt)}`;
   return `${machineLine(machine)}\n${how}\n${titles}\n`;

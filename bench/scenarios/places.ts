@@ -1,4 +1,5 @@
 /** What several scenarios do at a place. */
+import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { filePath, nginxArguments } from "../load/nginx.ts";
 import type { Tool, ToolName } from "../load/tools.ts";
@@ -14,20 +15,26 @@ export function toolOf(place: Pick<Place, "tools">, name: ToolName): Tool {
 }
 
 /** nginx in the server's pod. @returns the URL of its file of 1 KiB. */
-export async function serveFile(place: Place): Promise<string> {
+export async function serveFile(place: Place, port: number = serverPorts.http): Promise<string> {
   const { server, address } = place.side;
-  const folder = `${place.folder}/nginx-${place.side.name}`;
-  const command = [...toolOf(place, "nginx").argv, ...nginxArguments(folder, serverPorts.http)];
-  await place.servers.ensure(server, serverPorts.http, command);
-  return `http://${address}:${serverPorts.http}${filePath}`;
+  const folder = `${place.folder}/nginx-${place.side.name}-${port}`;
+  mkdirSync(folder, { recursive: true });
+  const command = [...toolOf(place, "nginx").argv, ...nginxArguments(folder, port)];
+  await place.servers.ensure(server, port, command);
+  return `http://${address}:${port}${filePath}`;
 }
 
 /** A command line for one of the clients in load/. */
 export function clientCommand(name: string, place: Place, ...rest: readonly (string | number)[]): string[] {
+  return clientOf(serverPorts.http, name, place, ...rest);
+}
+
+/** The same for another of the server's ports. */
+export function clientOf(port: number, name: string, place: Place, ...rest: readonly (string | number)[]): string[] {
   const program = fileURLToPath(new URL(`../load/${name}.ts`, import.meta.url));
   // Room for what a load leaves behind: a collection of garbage would be a latency of this process.
   const node = [process.execPath, "--min-semi-space-size=64", "--max-semi-space-size=64", program];
-  return [...node, place.side.address, String(serverPorts.http), filePath, ...rest.map(String)];
+  return [...node, place.side.address, String(port), filePath, ...rest.map(String)];
 }
 
 /** CPU of both ends per so many things, in microseconds; nothing where there are no proxies. */

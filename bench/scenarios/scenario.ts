@@ -38,7 +38,19 @@ export interface LoneScenario {
   finish?(): Promise<void>;
 }
 
-export type Scenario = PairedScenario | LoneScenario;
+/** Measures ours by itself, at growing numbers of one thing. */
+export interface GrowthScenario {
+  readonly kind: "growth";
+  readonly name: string;
+  /** In growing order. */
+  readonly sizes: readonly number[];
+  /** With so many of it. What the last size has left may be built upon. */
+  measure(size: number): Promise<Values | NotMeasured>;
+  /** After the last size of each round, or a failure: nothing is left. */
+  finish?(): Promise<void>;
+}
+
+export type Scenario = PairedScenario | LoneScenario | GrowthScenario;
 
 /** `usual`: all as it would be installed. `own-tunnels`: our agents give each connection a tunnel of its own. */
 export type SceneKind = "usual" | "own-tunnels";
