@@ -34,5 +34,8 @@ export class EventLoopWatch {
   }
 }
 
-/** The histogram holds the time from one look to the next: this much of it is no delay. */
-const resolutionMs = 20;
+/**
+ * The histogram holds the time from one look to the next: this much of it is no delay. Each look wakes an idle thread: at 20 ms an
+ * agent of three threads spent 7.5 ms of CPU a second on looking, at 100 ms it is 1.7.
+ */
+const resolutionMs = 100;
