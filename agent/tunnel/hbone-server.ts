@@ -153,7 +153,9 @@ class Handshake {
     const { clock, deadlineMs = 10_000 } = options;
     this.#cancelDeadline = clock.after(deadlineMs, () => this.fail(this.#timeout(deadlineMs)));
     socket.on("error", (error) => this.fail(handshakeError(error)));
-    socket.once("close", () => this.fail(new TunnelError({ code: "tunnel.lost", detail: "closed by the peer" })));
+    socket.once("close", () => {
+      if (!this.isSettled) this.fail(new TunnelError({ code: "tunnel.lost", detail: "closed by the peer" }));
+    });
   }
 
   beginTls(): boolean {

@@ -106,6 +106,8 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
     const socket = this.#socket;
     if (socket.destroyed || socket.writableEnded) return false;
     const before = lend();
+    // The last flight of a handshake: what its owner has to say goes with it, and arrives with it.
+    if (this.#owner !== undefined && this.machine.phase === "secured") socket.cork();
     socket.write(ciphertext);
     // Beneath may be the kernel, which takes it now or reads it later, or another tunnel.
     return takenBack(before, ciphertext, socket.writableLength > 0);
@@ -113,7 +115,10 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
 
   /** @internal TlsOwner. */
   secured(): void {
+    const socket = this.#socket;
     this.#settle()?.secured(this);
+    // After what was said in this turn of the loop, which is written at its end.
+    if (socket.writableCorked > 0) setImmediate(() => socket.uncork());
   }
 
   /** @internal TlsOwner. */

@@ -79,10 +79,13 @@ export class DynamicTable {
   }
 
   #grow(): void {
-    const kept = Array.from({ length: this.length }, (_, age) => this.at(this.length - 1 - age));
-    this.#ring = [...kept, ...Array.from({ length: Math.max(kept.length, fewestSlots) }, () => undefined)];
+    const kept = this.length;
+    const ring: (HeaderField | undefined)[] = [];
+    for (let age = kept - 1; age >= 0; age--) ring.push(this.at(age));
+    for (let slots = Math.max(kept, fewestSlots); slots > 0; slots--) ring.push(undefined);
+    this.#ring = ring;
     this.#oldest = 0;
-    this.#next = kept.length;
+    this.#next = kept;
   }
 
   #slot(entry: number): number {
