@@ -286,7 +286,7 @@ export class MeshInventory {
   }
 
   #read(name: string, bytes: Uint8Array): MeshAddress | WdsError {
-    const octets = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    const octets = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     return this.#reader.read(octets, 0, octets.length, name);
   }
 }

@@ -9,11 +9,10 @@ import { describeGateway } from "./gateway.ts";
 export function isJudgedDifferently(before: MeshWorkload, after: MeshWorkload): boolean {
   return (
     before.namespace !== after.namespace ||
-    before.policies.length !== after.policies.length ||
-    before.policies.some((key, at) => key !== after.policies[at]) ||
-    textOf(before.waypoint) !== textOf(after.waypoint) ||
-    before.services.size !== after.services.size ||
-    [...before.services].some(([key, ports]) => !isSameMapping(ports, after.services.get(key)))
+    // Of a full push most are the same objects: nothing is made to find out.
+    (before.policies !== after.policies && !isSameList(before.policies, after.policies)) ||
+    (before.waypoint !== after.waypoint && textOf(before.waypoint) !== textOf(after.waypoint)) ||
+    (before.services !== after.services && !isSameServices(before.services, after.services))
   );
 }
 
@@ -32,6 +31,16 @@ function demandText(service: MeshService | undefined): string {
 
 function textOf(reference: GatewayRef | undefined): string {
   return reference === undefined ? "" : describeGateway(reference);
+}
+
+function isSameList(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((key, at) => key === other[at]);
+}
+
+function isSameServices(one: MeshWorkload["services"], other: MeshWorkload["services"]): boolean {
+  if (one.size !== other.size) return false;
+  for (const [key, ports] of one) if (!isSameMapping(ports, other.get(key))) return false;
+  return true;
 }
 
 function isSameMapping(one: readonly PortMapping[], other: readonly PortMapping[] | undefined): boolean {

@@ -27,6 +27,8 @@ export class AddressReader {
   readonly #localities = new Interned(256, localityIn);
   readonly #traits = new Array<WorkloadTraits | undefined>(traitPlaces).fill(undefined);
   readonly #known: KnownWorkloads;
+  /** One for all, one after the other. */
+  readonly #draft: Draft = { ...emptyDraft, traits: { ...noTraits } };
   #octets: Buffer = noOctets;
   #at = 0;
   /** Of what it may share with others, as far as it has been read. */
@@ -51,7 +53,8 @@ export class AddressReader {
 
   /** Undefined for whatever is not quite ordinary. */
   #workload(end: number): MeshWorkload | undefined {
-    const draft: Draft = { ...emptyDraft, traits: { ...noTraits } };
+    const draft = this.#draft;
+    begin(draft);
     while (this.#at < end) {
       const tagAt = this.#at;
       const tag = this.#varint();
@@ -145,7 +148,7 @@ export class AddressReader {
   #sharedTraits(traits: WorkloadTraits): WorkloadTraits {
     const place = (this.#mix ^ (this.#mix >>> 13)) & (traitPlaces - 1);
     const known = this.#traits[place];
-    return known !== undefined && isSameTraits(known, traits) ? known : (this.#traits[place] = traits);
+    return known !== undefined && isSameTraits(known, traits) ? known : (this.#traits[place] = { ...traits });
   }
 
   #inRange<T>(table: Interned<T>, { from, to }: Range): T | undefined {
@@ -200,6 +203,29 @@ interface Draft {
   locality: Locality;
   healthy: boolean;
   readonly traits: Mutable<WorkloadTraits>;
+}
+
+/** Field by field: an object for each of fifty thousand workloads is what the collector would stop for. */
+function begin(draft: Draft): void {
+  const { traits } = draft;
+  draft.uidFrom = draft.uidTo = draft.nameFrom = draft.nameTo = 0;
+  draft.policies = draft.services = noRange;
+  draft.addresses = none;
+  draft.node = "";
+  draft.locality = nowhere;
+  draft.healthy = true;
+  traits.namespace = traits.network = traits.canonicalName = traits.canonicalRevision = "";
+  traits.workloadName = traits.hostname = "";
+  traits.tunnel = noTraits.tunnel;
+  traits.trustDomain = noTraits.trustDomain;
+  traits.serviceAccount = noTraits.serviceAccount;
+  traits.clusterId = noTraits.clusterId;
+  traits.workloadType = noTraits.workloadType;
+  traits.waypoint = traits.networkGateway = undefined;
+  traits.nativeTunnel = traits.hostNetwork = false;
+  traits.policies = none;
+  traits.services = noServices;
+  traits.capacity = noTraits.capacity;
 }
 
 function takeText(traits: Mutable<WorkloadTraits>, field: number, text: string): boolean {

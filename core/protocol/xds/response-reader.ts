@@ -24,43 +24,44 @@ export function updateOf({ typeUrl, nonce, resources, removedResources }: DeltaD
   };
 }
 
-interface Range {
-  readonly from: number;
-  readonly to: number;
-}
-
 class OnWire implements DeltaResource {
   readonly #octets: Buffer;
-  readonly #name: Range;
-  readonly #version: Range;
-  readonly #from: number;
-  readonly #to: number;
+  readonly #parts: Parts;
   #text: string | undefined;
 
-  constructor(octets: Buffer, name: Range, version: Range, value: Range) {
+  constructor(octets: Buffer, parts: Parts) {
     this.#octets = octets;
-    this.#name = name;
-    this.#version = version;
-    this.#from = value.from;
-    this.#to = value.to;
+    this.#parts = parts;
   }
 
   get name(): string {
-    return (this.#text ??= textOf(this.#octets, this.#name));
+    return (this.#text ??= this.#octets.toString("utf8", this.#parts.nameFrom, this.#parts.nameTo));
   }
 
   get version(): string {
-    return textOf(this.#octets, this.#version);
+    return this.#octets.toString("utf8", this.#parts.versionFrom, this.#parts.versionTo);
   }
 
   get bytes(): Uint8Array {
-    return this.#octets.subarray(this.#from, this.#to);
+    return this.#octets.subarray(this.#parts.from, this.#parts.to);
   }
+}
+
+/** Where in a response a resource's name, version and value stand. */
+interface Parts {
+  nameFrom: number;
+  nameTo: number;
+  versionFrom: number;
+  versionTo: number;
+  from: number;
+  to: number;
 }
 
 class Reader {
   readonly #octets: Buffer;
   #at = 0;
+  /** Where the part ends that was entered last; it begins where the reader then is. */
+  #to = 0;
 
   constructor(octets: Buffer) {
     this.#octets = octets;
@@ -74,74 +75,81 @@ class Reader {
     const end = this.#octets.length;
     while (this.#at < end) {
       const tag = this.#varint();
-      const part = this.#range(end);
-      if (part === undefined) return undefined;
+      if (!this.#enter(end)) return undefined;
+      const to = this.#to;
       switch (tag) {
         case tags.systemVersionInfo:
         case tags.controlPlane:
           break;
         case tags.resources: {
-          const resource = this.#resource(part);
-          if (resource === undefined) return undefined;
-          resources.push(resource);
+          const parts = this.#resource(to);
+          if (parts === undefined) return undefined;
+          resources.push(new OnWire(this.#octets, parts));
           break;
         }
         case tags.typeUrl:
-          typeUrl = textOf(this.#octets, part);
+          typeUrl = this.#text(to);
           break;
         case tags.nonce:
-          nonce = textOf(this.#octets, part);
+          nonce = this.#text(to);
           break;
         case tags.removedResources:
-          removed.push(textOf(this.#octets, part));
+          removed.push(this.#text(to));
           break;
         default:
           return undefined;
       }
-      this.#at = part.to;
+      this.#at = to;
     }
     return { typeUrl, nonce, resources, removed };
   }
 
-  #resource({ from, to }: Range): DeltaResource | undefined {
-    let [name, version, value] = [empty, empty, empty];
-    this.#at = from;
-    while (this.#at < to) {
+  /** What goes from here up to `end`. */
+  #resource(end: number): Parts | undefined {
+    const parts: Parts = { nameFrom: 0, nameTo: 0, versionFrom: 0, versionTo: 0, from: 0, to: 0 };
+    while (this.#at < end) {
       const tag = this.#varint();
-      const part = this.#range(to);
-      if (part === undefined) return undefined;
-      if (tag === tags.version) version = part;
-      else if (tag === tags.name) name = part;
-      else if (tag === tags.resource) {
-        const any = this.#any(part);
-        if (any === undefined) return undefined;
-        value = any;
+      if (!this.#enter(end)) return undefined;
+      const to = this.#to;
+      if (tag === tags.version) {
+        parts.versionFrom = this.#at;
+        parts.versionTo = to;
+      } else if (tag === tags.name) {
+        parts.nameFrom = this.#at;
+        parts.nameTo = to;
+      } else if (tag === tags.resource) {
+        // Of two the last one counts, also where it has no value.
+        parts.from = parts.to = 0;
+        if (!this.#any(parts, to)) return undefined;
       } else if (tag !== tags.aliases) return undefined;
-      this.#at = part.to;
+      this.#at = to;
     }
-    return new OnWire(this.#octets, name, version, value);
+    return parts;
   }
 
   /** The value in it: what type it is of, the response has said. */
-  #any({ from, to }: Range): Range | undefined {
-    let value = empty;
-    this.#at = from;
-    while (this.#at < to) {
+  #any(parts: Parts, end: number): boolean {
+    while (this.#at < end) {
       const tag = this.#varint();
-      const part = this.#range(to);
-      if (part === undefined) return undefined;
-      if (tag === tags.value) value = part;
-      else if (tag !== tags.anyTypeUrl) return undefined;
-      this.#at = part.to;
+      if (!this.#enter(end)) return false;
+      if (tag === tags.value) {
+        parts.from = this.#at;
+        parts.to = this.#to;
+      } else if (tag !== tags.anyTypeUrl) return false;
+      this.#at = this.#to;
     }
-    return value;
+    return true;
   }
 
-  /** A length and as many octets, not beyond `end`. */
-  #range(end: number): Range | undefined {
+  /** Reads a length: whether there are as many octets, and not beyond `end`. */
+  #enter(end: number): boolean {
     const length = this.#varint();
-    const from = this.#at;
-    return from + length <= end ? { from, to: from + length } : undefined;
+    this.#to = this.#at + length;
+    return this.#to <= end;
+  }
+
+  #text(to: number): string {
+    return this.#octets.toString("utf8", this.#at, to);
   }
 
   /** Of up to four octets; one that is longer comes out as more than there can be. */
@@ -156,11 +164,6 @@ class Reader {
   }
 }
 
-function textOf(octets: Buffer, { from, to }: Range): string {
-  return octets.toString("utf8", from, to);
-}
-
-const empty: Range = { from: 0, to: 0 };
 /** Field number and wire type 2 in one. What aliases there are, and who control is (field 7, not in our .proto file), nobody here asks. */
 const tags = {
   systemVersionInfo: 0x0a,
