@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Held } from "../load/hold-client.ts";
 import { PodConversation } from "../load/pod-programs.ts";
 import { residentBytes } from "../measure/processes.ts";
+import { spreadOf } from "../measure/statistics.ts";
 import { clientOf, serveFile } from "../scenarios/places.ts";
 import { newConnections } from "../scenarios/requests.ts";
 import type { GrowthScenario, NotMeasured, Values } from "../scenarios/scenario.ts";
@@ -17,8 +18,8 @@ export function growthConnections(seconds: number, workers: number): GrowthScena
   return {
     kind: "growth",
     name: "growth-connections",
-    // An agent accepts no more where nine tenths of its descriptors (20,000 here) are in use, and has some for itself.
-    sizes: [1_000, 2_000, 4_000, 9_000, 17_500],
+    // From nine tenths of its descriptors (20,000 here) on an agent accepts only as others end, until there is one in seven free again.
+    sizes: [1_000, 2_000, 4_000, 8_000, 16_000],
     async measure(size) {
       if (held === undefined) {
         const lab = await OurLab.open(seconds, workers);
@@ -78,28 +79,32 @@ class HeldConnections {
     const each = String(more / this.#clients.length);
     const opening = await place.costOf(() => Promise.all(this.#clients.map((client) => client.ask(each, patienceMs))));
     this.#open = size;
-    await this.#calm();
+    const idle = await this.#idleSeconds();
     const { bytes, descriptors } = await holding(this.#lab);
-    const idle = await place.costOf(() => sleep(idleMs));
     const short = await this.#short.measure(place);
     await this.#lab.checkConntrack();
     const newCpu = (short as Values)["connections.cpu"];
     return {
       "growth-connections.open-cpu": (secondsOf(opening.cost) / more) * 1e6,
       ...(newCpu !== undefined && { "growth-connections.new-cpu": newCpu }),
-      "growth-connections.idle-cpu": (secondsOf(idle.cost) / idleMs) * 1e6,
+      "growth-connections.idle-cpu": idle * 1e3,
       "growth-connections.memory": (bytes - this.#none.bytes) / 1e6,
       "growth-connections.descriptors": descriptors - this.#none.descriptors,
     };
   }
 
-  /** Waits until agents do nothing but wait: each thread collects its garbage once when it comes to rest. */
-  async #calm(): Promise<void> {
+  /**
+   * CPU of both ends in a second in which nothing happens: the median of some, as each thread collects its garbage once when it comes to rest,
+   * and that may be in one of them.
+   */
+  async #idleSeconds(): Promise<number> {
     await sleep(settleMs);
-    for (let looks = 0; looks < mostLooks; looks++) {
+    const seconds: number[] = [];
+    for (let look = 0; look < looks; look++) {
       const { cost } = await this.#lab.place.costOf(() => sleep(1_000));
-      if (secondsOf(cost) <= calmSeconds) return;
+      seconds.push(secondsOf(cost));
     }
+    return spreadOf(seconds)?.median ?? Number.NaN;
   }
 
   async close(): Promise<void> {
@@ -126,7 +131,4 @@ const warmSeconds = 4;
 const patienceMs = 120_000;
 /** Longer than an agent waits until it calls itself idle. */
 const settleMs = 8_000;
-const idleMs = 4_000;
-/** Of CPU, both ends, in a second. */
-const calmSeconds = 0.06;
-const mostLooks = 8;
+const looks = 5;
