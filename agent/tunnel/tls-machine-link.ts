@@ -107,7 +107,7 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
     if (socket.destroyed || socket.writableEnded) return false;
     const before = lend();
     // The last flight of a handshake: what its owner has to say goes with it, and arrives with it.
-    if (this.#owner !== undefined && this.machine.phase === "secured") socket.cork();
+    if (this.#owner !== undefined && this.machine.phase === "secured" && socket.writableCorked === 0) socket.cork();
     socket.write(ciphertext);
     // Beneath may be the kernel, which takes it now or reads it later, or another tunnel.
     return takenBack(before, ciphertext, socket.writableLength > 0);

@@ -1,6 +1,7 @@
 /** Two networks, each with a worker of its own, and the gateway between them. */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import type { Socket } from "node:net";
 import { before, describe, test, type TestContext } from "node:test";
 import type { MeshUpdate } from "../../core/decision/mesh-state.ts";
@@ -361,9 +362,10 @@ for (const engine of engines) {
     });
 
     test("F-042 a gateway that breaks resets both sides, and its tunnels are gone", { skip }, async (t) => {
-      const { east, west, alice, accepted, gateway } = await scene(t, engine, { accept: () => {} });
+      const { east, west, alice, accepted, gateway } = await scene(t, engine, { accept: (app) => app.write("hello") });
       const socket = alice.connectOut(vip);
-      socket.write("x");
+      // All the way there and back.
+      await once(socket, "data");
       const app = await until("the application", 5_000, () => accepted[0]);
       const ends = [endOf(socket), endOf(app)];
       gateway.close();
