@@ -272,7 +272,12 @@ class TurnableClock implements Clock {
     let underWay = 20;
     const all = Promise.all(Array.from({ length: underWay }, () => begin().finally(() => (underWay -= 1))));
     all.catch(() => {});
-    await until("some of them wait", 10_000, () => this.#held.size > 0 && this.#held.size === underWay);
+    await until("nobody but those who wait is under way", 10_000, async () => {
+      const before = underWay;
+      // All ends of all connections live in this loop: who is about to be answered is, within a few of its turns.
+      for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+      return this.#held.size > 0 && this.#held.size === underWay && underWay === before;
+    });
     for (const timer of [...this.#held]) if (this.#held.delete(timer)) timer.fire();
     await all;
   }
