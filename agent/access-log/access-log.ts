@@ -6,9 +6,15 @@ import type { Clock } from "../../core/base/clock.ts";
 import { logFormat, logSink, scopeLevel, type LogFormat } from "../../core/base/log.ts";
 import { isLoud, type LogLevel } from "../../core/base/log-filter.ts";
 import { closeReason } from "../../core/decision/close-reasons.ts";
-import { tellClosed, tellOpened, type CloseRecord, type ConnectionFacts } from "../connection/close-record.ts";
+import {
+  tellClosed,
+  tellOpened,
+  type CloseRecord,
+  type ConnectionFacts,
+  type FieldTaker,
+} from "../connection/close-record.ts";
 import { isEarly } from "../connection/early.ts";
-import { JsonLine, PlainLine, type Line } from "./line.ts";
+import { JsonLine, PlainLine } from "./line.ts";
 
 export interface AccessLogOptions {
   readonly clock: Clock;
@@ -53,19 +59,12 @@ export class AccessLog {
     const said = closeReason(record.reason).level;
     const level = early && !isLoud(said, "warn") ? "warn" : said;
     if (!isLoud(level, this.level)) return;
-    const line = this.#begin(level, early ? "connection failed" : "connection complete");
-    if (line === undefined) return;
-    tellClosed(record, line);
-    this.#end(line);
+    this.#say(level, early ? "connection failed" : "connection complete", tellClosed, record);
   }
 
   /** Bytes begin to flow. */
   opened(facts: ConnectionFacts): void {
-    if (!isLoud("debug", this.level)) return;
-    const line = this.#begin("debug", "connection opened");
-    if (line === undefined) return;
-    tellOpened(facts, line);
-    this.#end(line);
+    if (isLoud("debug", this.level)) this.#say("debug", "connection opened", tellOpened, facts);
   }
 
   /** Writes what has been gathered; also at exit. */
@@ -78,18 +77,15 @@ export class AccessLog {
     else this.#lines = [];
   }
 
-  /** @returns undefined where there are too many that nobody has read. */
-  #begin(level: LogLevel, message: string): Line | undefined {
+  #say<T>(level: LogLevel, message: string, tell: (what: T, line: FieldTaker) => void, what: T): void {
     if (this.#lines.length >= mostLinesKept) {
       this.dropped += 1;
-      return undefined;
+      return;
     }
-    const head = { level, time: this.#time(), scope: "access", message };
-    return this.#format === "plain" ? new PlainLine(head) : new JsonLine(head);
-  }
-
-  #end(line: Line): void {
     const { clock, worker, node } = this.#options;
+    const head = { level, time: this.#time(), scope: "access", message };
+    const line = this.#format === "plain" ? new PlainLine(head) : new JsonLine(head);
+    tell(what, line);
     line.add("worker", worker);
     line.add("node", node);
     this.#lines.push(line.text());

@@ -1,20 +1,10 @@
-/** One line of the access log, written field by field: there is one for every connection, and no object is made for it. */
-import { plainLine } from "../../core/base/plain-line.ts";
-import { printable } from "../../core/base/printable.ts";
+/** One line of the access log, written field by field: there is one for every connection, and no record of its fields is made first. */
+import { plainLine, type LineHead } from "../../core/base/plain-line.ts";
+import { mostPrintable, printable } from "../../core/base/printable.ts";
+import type { FieldTaker } from "../connection/close-record.ts";
 
-/** How every line begins. */
-export interface LineHead {
-  readonly level: string;
-  /** RFC 3339, UTC. */
-  readonly time: string;
-  readonly scope: string;
-  readonly message: string;
-}
-
-/** Takes fields in the order they shall have. */
-export interface Line {
-  /** What is unknown is left out; what a stranger chose is made fit to be printed. */
-  add(name: string, value: string | number | undefined): void;
+/** What a stranger chose is made fit to be printed. */
+export interface Line extends FieldTaker {
   text(): string;
 }
 
@@ -54,9 +44,8 @@ export class PlainLine implements Line {
 }
 
 function jsonText(value: string): string {
-  return value.length <= longestPlain && plain.test(value) ? `"${value}"` : JSON.stringify(printable(value));
+  return value.length <= mostPrintable && plain.test(value) ? `"${value}"` : JSON.stringify(printable(value));
 }
 
 /** Neither in need of an escape nor of {@link printable}: nearly everything that is ever said. */
 const plain = /^[ !#-[\]-~]*$/;
-const longestPlain = 1_024;

@@ -6,7 +6,7 @@ import type { OpenSsl } from "../../core/tls/openssl.ts";
 import { TlsError } from "../../core/tls/tls-error.ts";
 import { certificatesIn } from "../../core/tls/verified-chains.ts";
 import type { Transport } from "./engine.ts";
-import { mostCertificates, type Presented } from "./peer-chain.ts";
+import { mostCertificates, presentedAs, type Presented } from "./peer-chain.ts";
 import type { ClientTls, ClientTlsOwner, Handshaking, Secured, ServerTls, ServerTlsOwner } from "./tls-engine.ts";
 import { TlsMachineLink } from "./tls-machine-link.ts";
 import { alpn, type TlsIdentity } from "./tls.ts";
@@ -78,8 +78,7 @@ function presentedOn({ machine }: TlsMachineLink): Presented {
   if (token !== undefined) {
     return { token, count: token.lengths.length, certificates: () => certificatesOf(certificatesIn(token)) };
   }
-  const certificates = certificatesOf(machine.peerCertificates());
-  return { count: certificates.length, certificates: () => certificates };
+  return presentedAs(certificatesOf(machine.peerCertificates()));
 }
 
 /** Who shows more is refused for their number: not all of them need be read. */

@@ -1,17 +1,10 @@
 /** What a workload tells its peers about itself, for their telemetry (agent-wire 2.1). */
+import { oncePerObject } from "../../core/base/memo.ts";
 import type { Baggage } from "../../core/protocol/hbone/baggage.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 
 /** One object for each record of control's. */
-export function baggageOf(workload: MeshWorkload): Baggage {
-  const known = told.get(workload);
-  if (known !== undefined) return known;
-  const baggage = describe(workload);
-  told.set(workload, baggage);
-  return baggage;
-}
-
-function describe(workload: MeshWorkload): Baggage {
+export const baggageOf = oncePerObject((workload: MeshWorkload): Baggage => {
   const { locality } = workload;
   return {
     clusterName: workload.clusterId,
@@ -22,6 +15,7 @@ function describe(workload: MeshWorkload): Baggage {
     region: locality.region,
     zone: locality.zone,
   };
-}
+});
 
-const told = new WeakMap<MeshWorkload, Baggage>();
+/** For whoever tells nothing. */
+export const noBaggage: Baggage = {};

@@ -13,7 +13,7 @@ import type { ConnectionFacts } from "../connection/close-record.ts";
 import type { Connection } from "../connection/connection.ts";
 import { TcpEnd } from "../relay/tcp-end.ts";
 import type { IncomingStream } from "../tunnel/hbone-server.ts";
-import { baggageOf } from "./baggage.ts";
+import { baggageOf, noBaggage } from "./baggage.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
 import { uriOf } from "./identity-uri.ts";
@@ -131,7 +131,7 @@ async function connectInside(
     return { reason, status: closeReason(reason).status ?? connectStatus.unavailable, details: {} };
   }
   facts.appLocal = localOf(socket);
-  const baggage = context.settings.responseBaggage && local ? baggageOf(local) : {};
+  const baggage = context.settings.responseBaggage && local ? baggageOf(local) : noBaggage;
   const [tunnel, application] = [stream.accept(acceptedHeaders(baggage)), new TcpEnd(socket, context.resets)];
   // After the answer, and before whatever the client says.
   if (decision.proxyHeader !== undefined) {

@@ -41,8 +41,7 @@ export class WorkerMesh {
 
   /** The same, waiting for control to tell of it for up to `deadlineMs`. */
   waitForWorkload(pod: PodInfo, deadlineMs: number): Promise<MeshWorkload | undefined> {
-    const known = this.workloadOf(pod);
-    return known === undefined ? this.#wait(() => this.workloadOf(pod), pod, deadlineMs) : Promise.resolve(known);
+    return this.#wait(() => this.workloadOf(pod), pod, deadlineMs);
   }
 
   /** The same for who decides about a connection: undefined also while policies are still to come. */
@@ -52,11 +51,12 @@ export class WorkerMesh {
 
   /** Waits for the workload and for policies. After `deadlineMs` it is the workload alone, if that is known: the decision says what is missing. */
   waitUntilDecidable(pod: PodInfo, deadlineMs: number): Promise<MeshWorkload | undefined> {
-    const known = this.decidable(pod);
-    return known === undefined ? this.#wait(() => this.decidable(pod), pod, deadlineMs) : Promise.resolve(known);
+    return this.#wait(() => this.decidable(pod), pod, deadlineMs);
   }
 
   #wait(find: () => MeshWorkload | undefined, pod: PodInfo, deadlineMs: number): Promise<MeshWorkload | undefined> {
+    const known = find();
+    if (known !== undefined) return Promise.resolve(known);
     return new Promise((resolve) => {
       const settle = (workload: MeshWorkload | undefined): void => {
         cancel();

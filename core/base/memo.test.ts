@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Memo } from "./memo.ts";
+import { Memo, oncePerObject } from "./memo.ts";
 
 function counted(most: number, longest: number): { memo: Memo<{ text: string }>; asked: string[] } {
   const asked: string[] = [];
@@ -33,4 +33,13 @@ test("no more than twice as many as agreed are kept, and none that is longer", (
   memo.of("far too long");
   memo.of("far too long");
   assert.equal(asked.length, 2);
+});
+
+test("what follows from an object is worked out once for each object", () => {
+  const asked: object[] = [];
+  const of = oncePerObject((one: { readonly n: number }) => (asked.push(one), { twice: one.n * 2 }));
+  const [one, other] = [{ n: 1 }, { n: 1 }];
+  assert.equal(of(one), of(one));
+  assert.notEqual(of(one), of(other));
+  assert.deepEqual(asked, [one, other]);
 });

@@ -1,3 +1,5 @@
+/** What need not be worked out with every connection. */
+
 /** What a pure function has answered lately: for texts that come again with every connection, and whose answer costs more than a look-up. */
 export class Memo<T> {
   readonly #compute: (text: string) => T;
@@ -34,4 +36,16 @@ export class Memo<T> {
     }
     this.#recent.set(text, answer);
   }
+}
+
+/** A function that works out once what follows from an object, and keeps it for as long as there is the object. */
+export function oncePerObject<Of extends object, T extends string | object>(compute: (of: Of) => T): (of: Of) => T {
+  const known = new WeakMap<Of, T>();
+  return (of) => {
+    const before = known.get(of);
+    if (before !== undefined) return before;
+    const answer = compute(of);
+    known.set(of, answer);
+    return answer;
+  };
 }

@@ -1,10 +1,16 @@
 /** A log line for people: time, level, scope and message between tabs, then `key=value`. */
 import { printable } from "./printable.ts";
 
-export function plainLine(
-  head: { readonly time: string; readonly level: string; readonly scope: string; readonly message: string },
-  fields: Readonly<Record<string, unknown>>,
-): string {
+/** How every line begins. */
+export interface LineHead {
+  /** RFC 3339, UTC. */
+  readonly time: string;
+  readonly level: string;
+  readonly scope: string;
+  readonly message: string;
+}
+
+export function plainLine(head: LineHead, fields: Readonly<Record<string, unknown>>): string {
   const pairs = Object.entries(fields).map(([name, value]) => `${name}=${valueText(name, value)}`);
   return [
     head.time,

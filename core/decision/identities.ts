@@ -1,4 +1,5 @@
 /** Which SPIFFE identities a server may show (agent-wire 1.7 steps E and G). Names of other kinds prove nothing here. */
+import { oncePerObject } from "../base/memo.ts";
 import { formatIdentity, parseIdentity, SpiffeError } from "../protocol/spiffe/identity.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
@@ -24,14 +25,8 @@ interface SortedNames {
 }
 
 /** Parsed once per service as it was sent, not once per connection. */
-function sortedNames(service: MeshService): SortedNames {
-  const known = sortedBefore.get(service);
-  if (known !== undefined) return known;
+const sortedNames = oncePerObject((service: MeshService): SortedNames => {
   const isSpiffe = (name: string): boolean => !(parseIdentity(name) instanceof SpiffeError);
   const names = [...new Set(service.subjectAltNames)];
-  const sorted = { spiffe: names.filter(isSpiffe), ignored: names.filter((name) => !isSpiffe(name)) };
-  sortedBefore.set(service, sorted);
-  return sorted;
-}
-
-const sortedBefore = new WeakMap<MeshService, SortedNames>();
+  return { spiffe: names.filter(isSpiffe), ignored: names.filter((name) => !isSpiffe(name)) };
+});

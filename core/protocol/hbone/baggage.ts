@@ -1,5 +1,5 @@
 /** `baggage`: who is at the other end, in telemetry's words (W3C Baggage; keys of agent-wire 2.1). A claim of the peer, never an identity. */
-import { Memo } from "../../base/memo.ts";
+import { Memo, oncePerObject } from "../../base/memo.ts";
 
 /** Absent means unknown. */
 export interface Baggage {
@@ -16,14 +16,8 @@ type WorkloadKind = (typeof workloadKinds)[number];
 
 const workloadKinds = ["deployment", "cronjob", "pod", "job"] as const;
 
-/** The header value, in the order other agents write it; empty where nothing is known. Made once for each object. */
-export function formatBaggage(baggage: Baggage): string {
-  const known = headers.get(baggage);
-  if (known !== undefined) return known;
-  const header = format(baggage);
-  headers.set(baggage, header);
-  return header;
-}
+/** The header value, in the order other agents write it; empty where nothing is known. Made once for each object: a workload says the same with each of its connections. */
+export const formatBaggage = oncePerObject(format);
 
 /** Lenient: members that are not understood are skipped; of several with one key the last counts. One object for one text. */
 export function parseBaggage(header: string | readonly string[] | undefined): Baggage {
@@ -92,6 +86,4 @@ function decodeValue(value: string): string {
 /** W3C Baggage 3.3.2: what must be understood; the rest of a longer header is left unread. */
 const mostBytes = 8192;
 const mostMembers = 64;
-/** A workload says the same with each of its connections. */
-const headers = new WeakMap<Baggage, string>();
 const parsed = new Memo(parse, 512, 512);
