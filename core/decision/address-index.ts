@@ -1,11 +1,12 @@
 /** Which workload an address means. Several may share one; host-network workloads share their node's and are never found by it (agent-wire 1.8). */
 import { placeOf } from "../base/sorted.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
+import { Lingering } from "./lingering.ts";
 
 /** Workloads by network and canonical address. */
 export class AddressIndex {
   readonly #networks = new Map<string, Map<string, Holder>>();
-  readonly #leaving = new Map<string, MeshWorkload>();
+  readonly #leaving = new Lingering<MeshWorkload>();
 
   add(workload: MeshWorkload): void {
     if (workload.hostNetwork) return;
@@ -52,16 +53,16 @@ export class AddressIndex {
     if (workload.hostNetwork) return;
     const held = this.#networks.get(workload.network);
     for (const address of workload.addresses)
-      if (held?.has(address) !== true) this.#leaving.set(`${workload.network}/${address}`, workload);
+      if (held?.has(address) !== true) this.#leaving.add(workload.network, address, workload);
   }
 
   letGo(): void {
-    if (this.#leaving.size > 0) this.#leaving.clear();
+    this.#leaving.letGo();
   }
 
   find(network: string, address: string): MeshWorkload | undefined {
     const holder = this.#networks.get(network)?.get(address);
-    if (holder === undefined) return this.#leaving.size === 0 ? undefined : this.#leaving.get(`${network}/${address}`);
+    if (holder === undefined) return this.#leaving.at(network, address);
     return Array.isArray(holder) ? holder[0] : holder;
   }
 }

@@ -1,5 +1,6 @@
 /** Which service an address or a hostname means to a given client (agent-wire 1.8: visibility first, then preference). */
 import type { MeshService } from "../protocol/wds/service.ts";
+import { Lingering } from "./lingering.ts";
 import { PrefixTree } from "./prefix-tree.ts";
 import { allClaims, claimedAlso, claimedNoMore, ownClaim, publicClaim, type Claim } from "./service-claims.ts";
 
@@ -20,7 +21,7 @@ export class ServiceIndex {
   readonly #byKey = new Map<string, MeshService>();
   readonly #byHostname = new Map<string, Claim>();
   readonly #networks = new Map<string, NetworkVips>();
-  readonly #leaving = new Map<string, MeshService>();
+  readonly #leaving = new Lingering<MeshService>();
 
   get size(): number {
     return this.#byKey.size;
@@ -62,11 +63,11 @@ export class ServiceIndex {
   /** One that has been removed is still found by its addresses, where nobody else is, until all that leave are let go. */
   linger(service: MeshService): void {
     for (const { network, address } of service.vips)
-      if (this.#networks.get(network)?.exact.has(address) !== true) this.#leaving.set(`${network}/${address}`, service);
+      if (this.#networks.get(network)?.exact.has(address) !== true) this.#leaving.add(network, address, service);
   }
 
   letGo(): void {
-    if (this.#leaving.size > 0) this.#leaving.clear();
+    this.#leaving.letGo();
   }
 
   /**
@@ -75,8 +76,7 @@ export class ServiceIndex {
    */
   findByAddress(network: string, address: string, clientNamespace: string): ServiceMatch | undefined {
     const vips = this.#networks.get(network);
-    const leaving = this.#leaving.size === 0 ? undefined : this.#leaving.get(`${network}/${address}`);
-    const exact = preferred(vips?.exact.get(address) ?? leaving, clientNamespace);
+    const exact = preferred(vips?.exact.get(address) ?? this.#leaving.at(network, address), clientNamespace);
     if (exact) return { service: exact, by: "vip" };
     if (vips === undefined) return undefined;
     let own: MeshService | undefined;
