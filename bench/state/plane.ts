@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import { Client, credentials, Metadata, Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { messageOf } from "../../core/base/errors.ts";
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
+import { deltaPath } from "../../core/protocol/xds/delta-path.ts";
 import { pushNonce } from "./pushes.ts";
 
 /** Reads a push from its file, which takes its time. */
@@ -69,7 +70,7 @@ const grpc = new Server({ "grpc.max_receive_message_length": -1 });
 grpc.addService(
   {
     stream: {
-      path: streamPath(),
+      path: deltaPath,
       requestStream: true,
       responseStream: true,
       requestSerialize: same,
@@ -123,7 +124,7 @@ function relayed(call: ServerDuplexStream<Buffer, Buffer>, client: Client) {
   const metadata = new Metadata();
   for (const name of ["authorization", "clusterid"])
     for (const value of call.metadata.get(name)) metadata.add(name, value);
-  const up = client.makeBidiStreamRequest<Buffer, Buffer>(streamPath(), same, same, metadata);
+  const up = client.makeBidiStreamRequest<Buffer, Buffer>(deltaPath, same, same, metadata);
   up.on("data", (bytes: Buffer) => call.write(bytes));
   up.on("error", (error) => call.destroy(error));
   up.on("end", () => call.end());
@@ -187,8 +188,4 @@ function upstreamClient(address: string): Client {
 
 function same(bytes: Buffer): Buffer {
   return bytes;
-}
-
-function streamPath(): string {
-  return "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 }

@@ -3,6 +3,7 @@ import { connectivityState, type Client, type ClientDuplexStream } from "@grpc/g
 import type { Clock } from "../../core/base/clock.ts";
 import { DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
 import type { DeltaUpdate } from "../../core/protocol/xds/delta-client.ts";
+import { deltaPath } from "../../core/protocol/xds/delta-path.ts";
 import { readDeltaResponse } from "../../core/protocol/xds/response-reader.ts";
 import { openChannel, requestMetadata, type ControlEndpoint } from "./grpc-channel.ts";
 import { controlError, ControlError } from "./grpc-errors.ts";
@@ -24,7 +25,7 @@ export function deltaStreams(endpoint: ControlEndpoint, clock: Clock): () => Del
     const channel = openChannel(endpoint);
     if (channel instanceof ControlError) return channel;
     const call = channel.makeBidiStreamRequest<DeltaDiscoveryRequest, DeltaUpdate>(
-      method,
+      deltaPath,
       (request) => Buffer.from(DeltaDiscoveryRequest.encode(request).finish()),
       readDeltaResponse,
       metadata,
@@ -88,5 +89,4 @@ class GrpcDeltaStream implements DeltaStream {
   }
 }
 
-const method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const connectTimeoutMs = 5_000;

@@ -6,6 +6,7 @@ import { systemClock } from "../../core/base/clock.ts";
 import { silentLog } from "../../core/base/log.ts";
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse, type Node } from "../../core/protocol/generated/discovery.ts";
 import type { DeltaUpdate } from "../../core/protocol/xds/delta-client.ts";
+import { deltaPath } from "../../core/protocol/xds/delta-path.ts";
 import { agentNode, podYaml, startTestPlane, type TestPlane } from "../../test/support/control-plane.ts";
 import { MemorySource } from "../../test/support/memory-source.ts";
 import { until } from "../../test/support/until.ts";
@@ -13,7 +14,6 @@ import { startXdsSession, type XdsSession } from "../client/xds-session.ts";
 import { addressTypeUrl, authorizationTypeUrl } from "./model/resources.ts";
 
 const patience = 5_000;
-const path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 test("two agents and a raw grpc client are told the same", async (t) => {
   const control = await startTestPlane(t);
@@ -308,7 +308,7 @@ function rawStream(
   const { client, metadata } = control.stranger("node1", options.token ?? control.token("node1"));
   const node = "node" in options ? options.node : agentNode("node1");
   const call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> = client.makeBidiStreamRequest(
-    path,
+    deltaPath,
     (request: DeltaDiscoveryRequest) => Buffer.from(DeltaDiscoveryRequest.encode(request).finish()),
     (bytes) => DeltaDiscoveryResponse.decode(bytes),
     metadata,

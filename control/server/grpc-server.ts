@@ -5,6 +5,7 @@ import { messageOf, TypedError } from "../../core/base/errors.ts";
 import type { Log } from "../../core/base/log.ts";
 import { createCertificatePath } from "../../core/protocol/ca/create-certificate.ts";
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
+import { deltaPath } from "../../core/protocol/xds/delta-path.ts";
 import type { CertificateService } from "./ca/certificate-service.ts";
 import type { ServingCredentials } from "./serving-credentials.ts";
 import type { DeltaCall } from "./xds/stream.ts";
@@ -83,9 +84,10 @@ const internal = { code: status.INTERNAL, details: "internal error" };
 
 const raw = (bytes: Buffer): Buffer => bytes;
 
-const discovery: ServiceDefinition = {
+/** Requests and responses as they are decoded. */
+export const discovery: ServiceDefinition = {
   deltaAggregatedResources: {
-    path: "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+    path: deltaPath,
     requestStream: true,
     responseStream: true,
     requestDeserialize: (bytes: Buffer) => DeltaDiscoveryRequest.decode(bytes),

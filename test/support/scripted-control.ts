@@ -1,7 +1,8 @@
 /** A control plane on loopback that says what a test tells it, when the test tells it; and what agents answered. */
 import type { TestContext } from "node:test";
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
-import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
+import { discovery } from "../../control/server/grpc-server.ts";
+import type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
 import { serverCertificate } from "../../core/protocol/x509/certificate.ts";
 import type { DeltaResource } from "../../core/protocol/xds/delta-client.ts";
 import { testRoot } from "./identities.ts";
@@ -19,7 +20,7 @@ export class ScriptedControl {
   static async start(t: TestContext): Promise<ScriptedControl> {
     const control = new ScriptedControl();
     const server = new Server();
-    server.addService(discovery, { stream: (stream: Stream) => control.#serve(stream) });
+    server.addService(discovery, { deltaAggregatedResources: (stream: Stream) => control.#serve(stream) });
     const validity = { notBeforeMs: Date.now() - 60_000, notAfterMs: Date.now() + 3_600_000 };
     const { key, certificatePem } = serverCertificate({ issuer: control.#root, names: ["127.0.0.1"], ...validity });
     const pair = {
@@ -78,16 +79,3 @@ export class ScriptedControl {
     stream.on("error", () => undefined);
   }
 }
-
-const discovery = {
-  stream: {
-    path: "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
-    requestStream: true,
-    responseStream: true,
-    requestSerialize: (request: DeltaDiscoveryRequest) => Buffer.from(DeltaDiscoveryRequest.encode(request).finish()),
-    requestDeserialize: (bytes: Buffer) => DeltaDiscoveryRequest.decode(bytes),
-    responseSerialize: (response: DeltaDiscoveryResponse) =>
-      Buffer.from(DeltaDiscoveryResponse.encode(response).finish()),
-    responseDeserialize: (bytes: Buffer) => DeltaDiscoveryResponse.decode(bytes),
-  },
-};

@@ -10,10 +10,12 @@ import { readFileSync } from "node:fs";
 import { X509Certificate } from "node:crypto";
 import { connect } from "node:tls";
 import { Client, credentials, Metadata, status, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
+import { createCertificatePath } from "../../../core/protocol/ca/create-certificate.ts";
 import { IstioCertificateRequest, IstioCertificateResponse } from "../../../core/protocol/generated/ca.ts";
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../../core/protocol/generated/discovery.ts";
 import { parseIdentity, SpiffeError } from "../../../core/protocol/spiffe/identity.ts";
 import { createKeyAndCsr } from "../../../core/protocol/x509/csr.ts";
+import { deltaPath } from "../../../core/protocol/xds/delta-path.ts";
 
 const words = process.argv.slice(2);
 const token = option("--token") ?? "/run/secrets/tokens/istio-token";
@@ -23,8 +25,6 @@ const [what = "", ...targets] = words;
 const address = "https://istiod.istio-system.svc:15012";
 const root = readFileSync("/run/secrets/istio/root-cert.pem");
 const types = ["type.googleapis.com/istio.workload.Address", "type.googleapis.com/istio.security.Authorization"];
-const streamPath = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-const certificatePath = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 
 type Stream = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
@@ -101,7 +101,7 @@ async function answerAll(stream: Stream, held: ReadonlyMap<string, Map<string, s
 
 function openStream(client: Client): Stream {
   return client.makeBidiStreamRequest<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(
-    streamPath,
+    deltaPath,
     (request) => Buffer.from(DeltaDiscoveryRequest.encode(request).finish()),
     (bytes) => DeltaDiscoveryResponse.decode(bytes),
     metadata(),
@@ -142,7 +142,7 @@ function order(uri: string): Promise<{ key: string; chain: string[] }> {
   const client = newClient();
   return new Promise((resolve, reject) =>
     client.makeUnaryRequest(
-      certificatePath,
+      createCertificatePath,
       (request: IstioCertificateRequest) => Buffer.from(IstioCertificateRequest.encode(request).finish()),
       (bytes) => IstioCertificateResponse.decode(bytes),
       { csr: csrPem, validityDuration: 3600n, metadata: { ImpersonatedIdentity: uri } },
