@@ -3,46 +3,26 @@
  * counts them; system calls altogether, where strace is to be had; and octets that are allocated.
  */
 import assert from "node:assert/strict";
-import { fork, spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { getHeapStatistics } from "node:v8";
-import { LoopbackMesh, ownAddresses, type LoopbackPod } from "../support/loopback-mesh.ts";
-import { backs, pod, port, service } from "../support/mesh.ts";
 import { enterNamespaces } from "../support/namespaced.ts";
 import { until } from "../support/until.ts";
-import type { Order } from "./message-peers.ts";
+import { TwoPods } from "./two-pods.ts";
 
 const skip = enterNamespaces() ?? false;
-const destination = { address: "10.96.0.1", port: 80 };
-let peers: ChildProcess;
-let mesh: LoopbackMesh;
-let client: LoopbackPod;
+let pods: TwoPods | undefined;
 
 before(async () => {
   if (skip !== false) return;
-  await ownAddresses();
-  peers = fork(join(import.meta.dirname, "message-peers.ts"));
-  const application = await ask({ kind: "listen", address: "10.99.0.3" });
-  mesh = new LoopbackMesh();
-  const web = service("default/web", destination.address, [port(destination.port, application)]);
-  const services = backs([web, port(destination.port, application)]);
-  mesh.apply({
-    services: [web],
-    workloads: [pod("default/alice", "10.99.0.2"), pod("default/bob", "10.99.0.3", { services })],
-  });
-  client = await mesh.serve("default/alice", "10.99.0.2");
-  await mesh.serve("default/bob", "10.99.0.3");
+  pods = await TwoPods.start();
   // What is made once is made, and code is as it will be.
   await exchange("messages", 2_000);
   await exchange("connections", 500);
 });
-after(() => {
-  peers?.disconnect();
-  mesh?.close();
-});
+after(() => pods?.close());
 
 test("a message of 1 KiB and its answer are four reads and four writes", { skip }, async () => {
   const count = 1_000;
@@ -122,12 +102,5 @@ function straceMissing(): string | false {
 }
 
 async function exchange(kind: "messages" | "connections", count: number): Promise<void> {
-  const at = client.portOut(destination, kind === "messages" ? 1 : count);
-  assert.equal(await ask({ kind, count, address: client.address, port: at }), count);
-}
-
-async function ask(order: Order): Promise<number> {
-  peers.send(order);
-  const [answer] = (await once(peers, "message")) as [number];
-  return answer;
+  await pods?.exchange(kind, count);
 }
