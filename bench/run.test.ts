@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ConntrackState } from "./measure/conntrack.ts";
 import { noteLine, Run } from "./run.ts";
-import type { PairedScenario, Place } from "./scenarios/scenario.ts";
+import type { GrowthScenario, PairedScenario, Place } from "./scenarios/scenario.ts";
 import type { SideName } from "./side.ts";
 import { addedOver } from "./scenarios/latency.ts";
 
@@ -20,6 +20,21 @@ function scene(names: readonly SideName[], conntrack: () => ConntrackState = () 
 
 function scenario(parts: Partial<PairedScenario>): PairedScenario {
   return { kind: "paired", name: "some", tools: [], scene: "usual", measure: async () => ({}), ...parts };
+}
+
+/** @param fails may throw in the middle of a size. */
+function curve(calls: string[], fails: () => void = () => undefined): GrowthScenario {
+  return {
+    kind: "growth",
+    name: "some-curve",
+    sizes: [10, 100],
+    async measure(size) {
+      calls.push(`${size}`);
+      fails();
+      return { "growth-workloads.load": size };
+    },
+    finish: async () => void calls.push("finish"),
+  };
 }
 
 test("every side is prepared once, then measured in turn, round by round", async () => {
@@ -127,19 +142,7 @@ test("a scenario of ours alone is measured round by round, without a place", asy
 test("what grows is measured size by size, begins anew each round, and has a value for each size", async () => {
   const { run } = scene([]);
   const calls: string[] = [];
-  await run.measure(
-    {
-      kind: "growth",
-      name: "some-curve",
-      sizes: [10, 100],
-      measure: async (size) => {
-        calls.push(`${size}`);
-        return { "growth-workloads.load": size };
-      },
-      finish: async () => void calls.push("finish"),
-    },
-    [],
-  );
+  await run.measure(curve(calls), []);
   assert.deepEqual(calls, ["10", "100", "finish", "10", "100", "finish"]);
   assert.deepEqual(run.samples, [
     { figure: "growth-workloads.load", side: "ours", n: 10, values: [10, 10] },
@@ -150,20 +153,10 @@ test("what grows is measured size by size, begins anew each round, and has a val
 test("where a size fails the larger ones of that round are left out, and what there is is put away", async () => {
   const { run } = scene([]);
   const calls: string[] = [];
-  await run.measure(
-    {
-      kind: "growth",
-      name: "some-curve",
-      sizes: [10, 100],
-      measure: async (size) => {
-        calls.push(`${size}`);
-        if (calls.length === 1) throw new Error("too many");
-        return { "growth-workloads.load": size };
-      },
-      finish: async () => void calls.push("finish"),
-    },
-    [],
-  );
+  const fails = (): void => {
+    if (calls.length === 1) throw new Error("too many");
+  };
+  await run.measure(curve(calls, fails), []);
   assert.deepEqual(calls, ["10", "finish", "10", "100", "finish"]);
   assert.deepEqual(run.notes.map(noteLine), ["some-curve, ours, round 1: failed: too many"]);
 });

@@ -11,28 +11,17 @@ import { spreadOf } from "../measure/statistics.ts";
 import { clientOf, serveFile } from "../scenarios/places.ts";
 import { newConnections } from "../scenarios/requests.ts";
 import type { GrowthScenario, NotMeasured, Values } from "../scenarios/scenario.ts";
+import { growthIn } from "./kept-scene.ts";
 import { OurLab } from "./our-lab.ts";
 
 export function growthConnections(seconds: number, workers: number): GrowthScenario {
-  let held: HeldConnections | undefined;
-  return {
-    kind: "growth",
+  return growthIn({
     name: "growth-connections",
     // From nine tenths of its descriptors (20,000 here) on an agent accepts only as others end, until there is one in seven free again.
     sizes: [1_000, 2_000, 4_000, 8_000, 16_000],
-    async measure(size) {
-      if (held === undefined) {
-        const lab = await OurLab.open(seconds, workers);
-        if (typeof lab === "string") return { notMeasured: lab };
-        held = await HeldConnections.start(lab);
-      }
-      return held.measure(size);
-    },
-    async finish() {
-      await held?.close();
-      held = undefined;
-    },
-  };
+    open: () => HeldConnections.open(seconds, workers),
+    measure: (held, size) => held.measure(size),
+  });
 }
 
 /** What agents hold, per agent. */
@@ -48,12 +37,15 @@ class HeldConnections {
   readonly #none: Holding;
   #open = 0;
 
-  static async start(lab: OurLab): Promise<HeldConnections> {
+  /** @returns why there are none, in one sentence. */
+  static async open(seconds: number, workers: number): Promise<HeldConnections | string> {
+    const lab = await OurLab.open(seconds, workers);
+    if (typeof lab === "string") return lab;
     const { place } = lab;
     try {
       await serveFile(place);
       // Code gets warm: the first seconds would be the dearest, and a curve fall that does not.
-      for (let second = 0; second < warmSeconds; second++) await newConnections().prepare?.(place);
+      await newConnections().prepare?.(place);
       await sleep(settleMs);
       const none = await holding(lab);
       const clients = heldPorts.map(async (port) => {
@@ -127,7 +119,6 @@ function secondsOf(cost: { readonly atClient: number; readonly atServer: number 
 /** Not where short ones go, and none for more than 28,000: who connects must not be short of ports towards one server, and look for them long. */
 const heldPorts = [8_091, 8_092];
 const atATime = 4;
-const warmSeconds = 4;
 const patienceMs = 120_000;
 /** Longer than an agent waits until it calls itself idle. */
 const settleMs = 8_000;

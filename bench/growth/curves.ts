@@ -1,5 +1,5 @@
 /** What a run measured at several sizes of one thing, and how it grows with them. */
-import { figures } from "../figures.ts";
+import { figure as figureOf, figures } from "../figures.ts";
 import { spreadOf, type Spread } from "../measure/statistics.ts";
 import type { Row, Samples } from "../report/rows.ts";
 import type { SideName } from "../side.ts";
@@ -34,6 +34,24 @@ export function curvesOf(samples: readonly Samples[]): Curve[] {
         exponent: exponentOf(lastDecade(points.map(({ n, median }) => ({ n, value: median })))),
       };
     });
+  });
+}
+
+/** What is shown together: curves of one group of the catalogue. */
+export interface CurveGroup {
+  readonly name: string;
+  /** All that any of them has, in growing order. */
+  readonly sizes: readonly number[];
+  /** Each curve with its median at each of those sizes, where it has one. */
+  readonly lines: readonly { readonly curve: Curve; readonly medians: readonly (number | undefined)[] }[];
+}
+
+export function curveGroups(curves: readonly Curve[]): CurveGroup[] {
+  return [...Map.groupBy(curves, ({ figure }) => figureOf(figure).group)].map(([name, own]) => {
+    const sizes = [...new Set(own.flatMap(({ points }) => points.map(({ n }) => n)))].sort((one, other) => one - other);
+    const mediansOf = ({ points }: Curve): (number | undefined)[] =>
+      sizes.map((size) => points.find(({ n }) => n === size)?.median);
+    return { name, sizes, lines: own.map((curve) => ({ curve, medians: mediansOf(curve) })) };
   });
 }
 

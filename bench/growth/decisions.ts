@@ -3,20 +3,14 @@ import { keptAlive, newConnections } from "../scenarios/requests.ts";
 import type { GrowthScenario, PairedScenario, Values } from "../scenarios/scenario.ts";
 import { policiesPush, policiesRemoval } from "../state/pushes.ts";
 import { nodes, StateLab } from "../state/state-lab.ts";
+import { growthIn } from "./kept-scene.ts";
 
 export function growthDecisions(seconds: number): GrowthScenario {
-  let lab: StateLab | undefined;
-  return {
-    kind: "growth",
+  return growthIn({
     name: "growth-decisions",
-    sizes,
-    async measure(size) {
-      if (lab === undefined) {
-        const opened = await StateLab.open(seconds);
-        if (typeof opened === "string") return { notMeasured: opened };
-        lab = opened;
-        await warm(lab);
-      }
+    sizes: [1, 10, 100, 1_000, 3_000, 10_000],
+    open: () => warmLab(seconds),
+    async measure(lab, size) {
       await lab.plane.load("policies", policiesPush(namespace, size));
       await lab.plane.load("no-policies", policiesRemoval(namespace, size));
       await push(lab, "policies");
@@ -29,16 +23,18 @@ export function growthDecisions(seconds: number): GrowthScenario {
         ...(request !== undefined && { "growth-decisions.request-cpu": request }),
       } satisfies Values;
     },
-    async finish() {
-      await lab?.close();
-      lab = undefined;
-    },
-  };
+  });
 }
 
-async function warm({ place }: StateLab): Promise<void> {
-  for (const scenario of loads) {
-    for (let second = 0; second < warmSeconds; second++) await scenario.prepare?.(place);
+async function warmLab(seconds: number): Promise<StateLab | string> {
+  const lab = await StateLab.open(seconds);
+  if (typeof lab === "string") return lab;
+  try {
+    for (const scenario of loads) await scenario.prepare?.(lab.place);
+    return lab;
+  } catch (error) {
+    await lab.close();
+    throw error;
   }
 }
 
@@ -48,5 +44,3 @@ async function push(lab: StateLab, name: string): Promise<void> {
 
 const loads: readonly PairedScenario[] = [newConnections(), keptAlive(16)];
 const namespace = "bench-ours";
-const sizes = [1, 10, 100, 1_000, 3_000, 10_000];
-const warmSeconds = 4;

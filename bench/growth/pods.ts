@@ -16,27 +16,16 @@ import { checkoutRoot, childEnvironment } from "../../lab/programs.ts";
 import { cpuSeconds, residentBytes } from "../measure/processes.ts";
 import type { GrowthScenario, Values } from "../scenarios/scenario.ts";
 import { scratchFolder, type Scratch } from "../scratch.ts";
+import { growthIn } from "./kept-scene.ts";
 import { NodeDaemon, type OfferedPod } from "./node-daemon.ts";
 
 export function growthPods(workers: number): GrowthScenario {
-  let node: PodsNode | undefined;
-  return {
-    kind: "growth",
+  return growthIn({
     name: "growth-pods",
     sizes,
-    async measure(size) {
-      if (node === undefined) {
-        const started = await PodsNode.start(workers);
-        if (typeof started === "string") return { notMeasured: started };
-        node = started;
-      }
-      return node.measure(size);
-    },
-    async finish() {
-      await node?.close();
-      node = undefined;
-    },
-  };
+    open: () => PodsNode.start(workers),
+    measure: (node, size) => node.measure(size),
+  });
 }
 
 class PodsNode {

@@ -2,7 +2,7 @@
 import { figure, figures, type Figure } from "../figures.ts";
 import type { SideName } from "../side.ts";
 import { verdictWord, type PartVerdict, type Verdict } from "../targets.ts";
-import type { Curve } from "../growth/curves.ts";
+import { curveGroups, type Curve } from "../growth/curves.ts";
 import { barChart, sideClass } from "./bar-chart.ts";
 import { power } from "./curve-table.ts";
 import { logChart } from "./log-chart.ts";
@@ -175,17 +175,14 @@ function tableOf(
 
 /** How cost grows: a section for each thing that there are more and more of. */
 function curveSections(curves: readonly Curve[]): Markup[] {
-  const names = [...new Set(curves.map((curve) => figure(curve.figure).group))];
-  return names.map((name) => {
-    const own = curves.filter((curve) => figure(curve.figure).group === name);
-    const charts = own.flatMap((curve) => {
+  return curveGroups(curves).map(({ name, sizes, lines }) => {
+    const charts = lines.flatMap(({ curve }) => {
       const chart = logChart(curve);
       const grows = element("span", {}, `${figure(curve.figure).unit}, grows with ${power(curve.exponent)}`);
       const caption = element("figcaption", {}, figure(curve.figure).title, " ", grows);
       return chart === undefined ? [] : [element("figure", {}, caption, chart)];
     });
-    const sizes = [...new Set(own.flatMap(({ points }) => points.map(({ n }) => n)))].sort((one, other) => one - other);
-    const rows = own.map((curve) => curveLine(curve, sizes));
+    const rows = lines.map(({ curve, medians }) => curveLine(curve, medians));
     const headings = ["Figure", "Unit", "Grows with", ...sizes.map((n) => numeral(n))];
     const numbers = element("details", {}, element("summary", {}, "Numbers"), tableOf(headings, rows, 3, sizes.length));
     const axes = "Both axes are logarithmic; the dashed line grows in proportion. Exponents are of the last decade.";
@@ -200,12 +197,11 @@ function curveSections(curves: readonly Curve[]): Markup[] {
   });
 }
 
-function curveLine({ figure: id, points, exponent }: Curve, sizes: readonly number[]): Markup {
+function curveLine({ figure: id, exponent }: Curve, medians: readonly (number | undefined)[]): Markup {
   const { title, unit } = figure(id);
-  const cells = sizes.map((size) => {
-    const point = points.find(({ n }) => n === size);
-    return element("td", { class: "number" }, point === undefined ? "" : numeral(point.median));
-  });
+  const cells = medians.map((median) =>
+    element("td", { class: "number" }, median === undefined ? "" : numeral(median)),
+  );
   const heading = element("th", { scope: "row" }, title);
   return element("tr", {}, heading, element("td", {}, unit), element("td", {}, power(exponent)), ...cells);
 }
