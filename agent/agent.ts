@@ -24,6 +24,7 @@ import { Departure } from "./departure.ts";
 import { dnsListenSettings } from "./dns/config.ts";
 import { watchClock } from "./clock-watch.ts";
 import { FakeCa } from "./fake-ca.ts";
+import { compileSooner, keepCode } from "./hot-code.ts";
 import { IdleMemory } from "./idle-memory.ts";
 import { handInPieces } from "./in-pieces.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
@@ -82,6 +83,7 @@ export class Agent {
       this.#workers.broadcast({ kind: "gates", gates });
       if (this.#departure.phase !== "serving" || gates.some(({ pending }) => pending !== undefined)) return;
       this.#log.info("agent is ready");
+      compileSooner();
       this.#store?.sayServing(true);
       void this.#takeover.serving();
     });
@@ -239,6 +241,7 @@ export class Agent {
     watchDescriptors(this.#workers.signs, systemClock);
     watchClock(systemClock, this.#log);
     await this.#crl?.start();
+    keepCode();
     await this.#workers.start();
     for (const message of this.#revocationGreeting()) this.#workers.broadcast(message);
     this.#self?.open();

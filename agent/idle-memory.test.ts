@@ -1,20 +1,44 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { IdleMemory, restOfThread } from "./idle-memory.ts";
+import { IdleMemory, restOfThread, type Collected } from "./idle-memory.ts";
 
 const megabyte = 1 << 20;
 
 test("a thread that has nothing to do gives memory back once, and not again before it has grown", () => {
   const thread = new Thread(20 * megabyte);
+  thread.shortly = "all";
   thread.rests(20);
-  assert.deepEqual([thread.given, thread.held], [1, 10 * megabyte]);
+  assert.deepEqual(thread.collected, ["all"]);
   thread.works(3);
   thread.rests(20);
-  assert.equal(thread.given, 1, "there was nothing to give");
+  assert.deepEqual(thread.collected, ["all"], "there was nothing to give");
   thread.works(3);
   thread.held = 18 * megabyte;
   thread.rests(20);
-  assert.equal(thread.given, 2);
+  assert.deepEqual(thread.collected, ["all", "all"]);
+});
+
+test("whoever has code to lose collects what is young, and all that is left of a load when nobody has wanted anything for a minute", () => {
+  const thread = new Thread(20 * megabyte);
+  thread.rests(59);
+  assert.deepEqual(thread.collected, ["young"]);
+  thread.works(3);
+  thread.held = 30 * megabyte;
+  thread.rests(59);
+  assert.deepEqual(thread.collected, ["young", "young"]);
+  thread.rests(60);
+  assert.deepEqual(thread.collected, ["young", "young", "all"]);
+  assert.equal(thread.held, 10 * megabyte);
+  thread.works(3);
+  thread.rests(70);
+  assert.equal(thread.collected.length, 3, "there was nothing to give");
+});
+
+test("where code is in use meanwhile, all that nobody refers to is collected at once", () => {
+  const thread = new Thread(20 * megabyte);
+  thread.shortly = "old";
+  thread.rests(120);
+  assert.deepEqual(thread.collected, ["old"], "after that there was nothing to give");
 });
 
 test("a thread at work is not stopped, and neither is one that rests for a moment", () => {
@@ -23,53 +47,54 @@ test("a thread at work is not stopped, and neither is one that rests for a momen
     thread.rests(4);
     thread.works(1);
   }
-  assert.equal(thread.given, 0);
+  assert.deepEqual(thread.collected, []);
   thread.rests(5);
-  assert.equal(thread.given, 1);
+  assert.deepEqual(thread.collected, ["young"]);
 });
 
 test("after a large push the first moment of rest will do, once", () => {
   const thread = new Thread(10 * megabyte);
   thread.rests(20);
-  const before = thread.given;
   thread.works(1);
   thread.isDone();
   thread.works(2);
-  assert.equal(thread.given, before);
+  assert.deepEqual(thread.collected, ["young"]);
   thread.rests(1);
-  assert.equal(thread.given, before + 1);
+  assert.deepEqual(thread.collected, ["young", "all"]);
   thread.rests(20);
-  assert.equal(thread.given, before + 1);
+  assert.deepEqual(thread.collected, ["young", "all"]);
 });
 
 test("while other threads are at work they are not made to wait for memory: that comes when they rest", () => {
   const thread = new Thread(20 * megabyte);
   thread.othersRest = false;
   thread.rests(20);
-  assert.deepEqual([thread.given, thread.trimmed], [1, 0]);
+  assert.deepEqual([thread.collected.length, thread.trimmed], [1, 0]);
   thread.othersRest = true;
   thread.rests(20);
-  assert.deepEqual([thread.given, thread.trimmed], [1, 1]);
+  assert.deepEqual([thread.collected.length, thread.trimmed], [1, 1]);
 });
 
 /** What an idle thread is asked and told. */
 class Thread {
   held: number;
-  given = 0;
+  readonly collected: Collected[] = [];
   trimmed = 0;
   othersRest = true;
+  shortly: Collected = "young";
   #isAtRest = true;
   readonly #memory: IdleMemory;
 
   constructor(held: number) {
     this.held = held;
     this.#memory = new IdleMemory({
+      atShortRest: () => this.shortly,
       isAtRest: () => this.#isAtRest,
       isProcessAtRest: () => this.#isAtRest && this.othersRest,
       held: () => this.held,
-      collect: () => {
-        this.given += 1;
-        this.held = 10 * megabyte;
+      collect: (what) => {
+        this.collected.push(what);
+        this.held = what === "young" ? this.held - 5 * megabyte : 10 * megabyte;
       },
       trim: () => (this.trimmed += 1),
     });

@@ -1,21 +1,30 @@
 /**
  * Memory follows traffic down, too. V8 collects when something is allocated, so a thread that has nothing to do keeps what it took for its
- * start, or for the last hour's load: ten megabytes and more. So whoever has been at rest for a while collects once, and then not
- * before it has grown again: a thread is stopped for tens of milliseconds where that delays nobody, and not for little.
+ * start, or for the last hour's load: ten megabytes and more. But a whole collection costs whoever comes next: V8 throws compiled code
+ * away with the last object of the shapes that it was compiled for, and while nothing is open the next some thousand connections are then twice as
+ * dear. So what is collected after moments of rest is the thread's own choice; everything is at the end of a large push, and after a minute.
  */
 import { getHeapStatistics } from "node:v8";
 import { trimHeap } from "../core/linux/process.ts";
-import { collectAll } from "./garbage.ts";
+import { collectAll, collectGarbage, collectYoung } from "./garbage.ts";
+
+/**
+ * `young`: half a millisecond, no code is lost, and the room for what is young shrinks, which is most of what a load leaves. `old`: what nobody
+ * refers to, and little code while connections are open. `all`: V8's own reserves and code, too.
+ */
+export type Collected = "young" | "old" | "all";
 
 export interface IdleMemoryModules {
+  /** What is worth collecting after moments of rest. */
+  readonly atShortRest: () => Collected;
   /** Whether nothing that matters has happened in this thread since the last call. */
   readonly isAtRest: () => boolean;
   /** The same of all threads together. */
   readonly isProcessAtRest: () => boolean;
   /** Bytes that this thread holds, garbage included. */
   readonly held: () => number;
-  /** Stops this thread. */
-  readonly collect: () => void;
+  /** Stops this thread, for tens of milliseconds unless it is for what is young. */
+  readonly collect: (what: Collected) => void;
   /** Stops whichever thread wants memory of the C library. */
   readonly trim: () => void;
 }
@@ -23,20 +32,22 @@ export interface IdleMemoryModules {
 export class IdleMemory {
   readonly #modules: IdleMemoryModules;
   #looksAtRest = 0;
-  /** What was held when memory had been given back. */
-  #kept: number | "unseen" = 0;
+  /** What was held when all that nobody refers to had been collected. */
+  #kept = 0;
+  #isKeptUnseen = false;
   #isMuchOver = false;
   #isTrimDue = false;
 
   /** @param modules as they are for whatever thread this is, where they are left out. */
   constructor({
+    atShortRest = () => "all",
     isAtRest = restOfThread(),
     isProcessAtRest = restOfProcess(),
     held = heldBytes,
-    collect = collectAll,
+    collect = (what) => collectors[what](),
     trim = trimHeap,
   }: Partial<IdleMemoryModules> = {}) {
-    this.#modules = { isAtRest, isProcessAtRest, held, collect, trim };
+    this.#modules = { atShortRest, isAtRest, isProcessAtRest, held, collect, trim };
   }
 
   /** Something large is done with that left much behind: the next moment of rest will do. */
@@ -51,19 +62,28 @@ export class IdleMemory {
     const processRests = isProcessAtRest();
     this.#looksAtRest = isAtRest() ? this.#looksAtRest + 1 : 0;
     // Pages go back beside the program: it is the next look that sees it.
-    if (this.#kept === "unseen") this.#kept = held();
-    const isWorthIt = this.#isMuchOver
-      ? this.#looksAtRest === 1
-      : this.#looksAtRest === looksUntilIdle && held() >= this.#kept + worthBytes;
-    if (isWorthIt) {
-      collect();
-      this.#isMuchOver = false;
-      this.#isTrimDue = true;
-      this.#kept = "unseen";
+    if (this.#isKeptUnseen) {
+      this.#kept = held();
+      this.#isKeptUnseen = false;
     }
+    const due = this.#due();
+    if (due !== undefined) {
+      collect(due);
+      this.#isTrimDue = true;
+    }
+    if (due === "all") this.#isMuchOver = false;
+    if (due === "all" || due === "old") this.#isKeptUnseen = true;
     if (this.#isTrimDue && processRests) this.#trim();
     // What this took itself is no work.
-    else if (isWorthIt) isProcessAtRest();
+    else if (due !== undefined) isProcessAtRest();
+  }
+
+  #due(): Collected | undefined {
+    const looks = this.#looksAtRest;
+    if (this.#isMuchOver) return looks === 1 ? "all" : undefined;
+    if (looks !== looksUntilIdle && looks !== looksUntilUnused) return undefined;
+    if (this.#modules.held() < this.#kept + worthBytes) return undefined;
+    return looks === looksUntilUnused ? "all" : this.#modules.atShortRest();
   }
 
   #trim(): void {
@@ -97,8 +117,15 @@ function heldBytes(): number {
   return heap + external;
 }
 
+const collectors: Readonly<Record<Collected, () => void>> = {
+  young: collectYoung,
+  old: collectGarbage,
+  all: collectAll,
+};
 /** In a second. */
 const restMicroseconds = 20_000;
 const processRestMicroseconds = 60_000;
 const looksUntilIdle = 5;
+/** Whoever comes then may wait for the compiler again. */
+const looksUntilUnused = 60;
 const worthBytes = 2 << 20;

@@ -30,6 +30,7 @@ export class ConnectionRegistry {
   readonly #awaited = new Set<{ readonly connections: Set<Connection>; readonly settle: () => void }>();
   readonly #state: MeshState;
   readonly #judgement: InTurns<Connection>;
+  #total = 0;
 
   /** @param state by which connections are judged again. */
   constructor(state: MeshState, modules: TurnModules) {
@@ -41,8 +42,14 @@ export class ConnectionRegistry {
     return this.#connections.size;
   }
 
+  /** All that there have been. */
+  get total(): number {
+    return this.#total;
+  }
+
   /** @param pod Kubernetes uid. */
   add(connection: Connection, pod: string): void {
+    this.#total += 1;
     this.#connections.set(connection, { pod });
     this.#count(connection, 1);
     const ofPod = this.#byPod.get(pod);

@@ -31,7 +31,15 @@ const worker = new DataPlaneWorker(start, {
 port.on("message", (message: ToWorker) => worker.receive(message));
 // One coarse timer for everything that is measured in seconds. It keeps nothing alive: the port does.
 const isWaiting = restOfThread();
+/** Connections that there had been when none of the code that serves them was left. */
+let coldAt = 0;
 const memory = new IdleMemory({
+  atShortRest() {
+    const { open, total } = worker.connections;
+    if (total - coldAt > fewConnections) return open > 0 ? "old" : "young";
+    coldAt = total;
+    return "all";
+  },
   isAtRest() {
     const carriesNothing = worker.isAtRest();
     return isWaiting() && carriesNothing;
@@ -51,3 +59,6 @@ process.on("uncaughtException", (error) => {
 });
 process.on("exit", () => accessLog.flush());
 port.postMessage({ kind: "started" });
+
+/** After which there is no code yet that would be lost. */
+const fewConnections = 1_000;

@@ -257,6 +257,12 @@ export class DataPlaneWorker {
     if (this.#context.gate.look() === "hopeless") throw new WorkerMemoryError();
   }
 
+  /** How many connections are open, and how many there have been. */
+  get connections(): { readonly open: number; readonly total: number } {
+    const { size, total } = this.#context.registry;
+    return { open: size, total };
+  }
+
   /** Whether no connection has begun, ended or carried anything since the last call; as of the last tick. */
   isAtRest(): boolean {
     return !this.#metrics.takeMoved();
