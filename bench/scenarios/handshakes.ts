@@ -9,6 +9,7 @@ import { PodConversation, settledBelow } from "../load/pod-programs.ts";
 import { establishedTo } from "../load/pod-sockets.ts";
 import { clientCommand, microsecondsEach, serveFile } from "./places.ts";
 import type { NotMeasured, PairedScenario, Place, Values } from "./scenario.ts";
+import { warm } from "./warm.ts";
 
 export function handshakes(): PairedScenario {
   return {
@@ -16,8 +17,7 @@ export function handshakes(): PairedScenario {
     name: "handshakes",
     tools: ["nginx"],
     scene: "own-tunnels",
-    // All of the load: what has run a hundred times is still interpreted.
-    prepare: async (place) => void (await measure(place, Math.min(mostToWarmUp, 6 * perSecond * place.seconds))),
+    prepare: (place) => warm(() => rateOf(place, 3 * perSecond)),
     measure: (place) => measure(place, perSecond * place.seconds),
   };
 }
@@ -45,10 +45,13 @@ async function measure(place: Place, count: number): Promise<Values | NotMeasure
   }
 }
 
+async function rateOf(place: Place, count: number): Promise<number> {
+  const measured = await measure(place, count);
+  return "handshakes.rate" in measured ? measured["handshakes.rate"] : 0;
+}
+
 /** Connections at one go, in a second of measuring; few enough that no proxy's queue is what is measured. */
 const perSecond = 150;
-/** What makes a tunnel runs so seldom that Node takes its time over compiling it; and an agent holds 5,000 connections for a pod. */
-const mostToWarmUp = 3_000;
 const atATime = 4;
 const releaseMs = 15_000;
 const patienceMs = 60_000;

@@ -3,6 +3,7 @@ import { runIn } from "../load/pod-programs.ts";
 import { parseWrk, wrkArguments, type Requests } from "../load/wrk.ts";
 import { microsecondsEach, parsedOrThrow, serveFile, toolOf } from "./places.ts";
 import type { PairedScenario, Place } from "./scenario.ts";
+import { warm } from "./warm.ts";
 
 export function keptAlive(connections: number): PairedScenario {
   return requests(`requests-${connections}`, connections, false);
@@ -23,7 +24,8 @@ function requests(name: string, connections: number, close: boolean): PairedScen
     name,
     tools: ["wrk", "nginx"],
     scene: "usual",
-    prepare: async (place) => void (await (close ? warm((seconds) => load(place, seconds)) : load(place, 1))),
+    prepare: async (place) =>
+      void (await (close ? warm(async () => (await load(place, 2)).perSecond) : load(place, 1))),
     async measure(place) {
       const { result, cost } = await place.costOf(() => load(place, place.seconds));
       return { [`${name}.rate`]: result.perSecond, ...microsecondsEach(`${name}.cpu`, cost, result.requests) };
@@ -31,19 +33,4 @@ function requests(name: string, connections: number, close: boolean): PairedScen
   };
 }
 
-/**
- * Until twice in a row no load was quicker than the best before it: by then what serves a connection has been compiled, in every worker. A
- * node's agent runs for weeks.
- */
-async function warm(load: (seconds: number) => Promise<Requests>): Promise<void> {
-  let best = 0;
-  for (let loads = 0, noBetter = 0; loads < mostWarmUps && noBetter < 2; loads++) {
-    const { perSecond } = await load(2);
-    noBetter = perSecond > best * worthWaitingFor ? 0 : noBetter + 1;
-    best = Math.max(best, perSecond);
-  }
-}
-
 const patienceSeconds = 15;
-const mostWarmUps = 12;
-const worthWaitingFor = 1.03;
