@@ -24,6 +24,7 @@ import { Departure } from "./departure.ts";
 import { dnsListenSettings } from "./dns/config.ts";
 import { watchClock } from "./clock-watch.ts";
 import { FakeCa } from "./fake-ca.ts";
+import { collectWithoutHelp } from "./garbage.ts";
 import { compileSooner, keepCode } from "./hot-code.ts";
 import { IdleMemory } from "./idle-memory.ts";
 import { handInPieces } from "./in-pieces.ts";
@@ -242,6 +243,7 @@ export class Agent {
     watchClock(systemClock, this.#log);
     await this.#crl?.start();
     keepCode();
+    collectWithoutHelp();
     await this.#workers.start();
     for (const message of this.#revocationGreeting()) this.#workers.broadcast(message);
     this.#self?.open();

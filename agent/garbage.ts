@@ -34,6 +34,16 @@ type Collector = (how?: {
   readonly flavor?: "last-resort";
 }) => void;
 
+/**
+ * In all threads of this process: who collects does it alone, and one helper marks beside the program. V8 would have others help, so that its
+ * pause is shorter; but here other threads serve meanwhile, on processors that the helpers take from them, and a helper that waits for
+ * its turn holds up the pause that it was to shorten.
+ */
+export function collectWithoutHelp(): void {
+  for (const flag of helped) setFlagsFromString(`--no-${flag}`);
+  setFlagsFromString("--concurrent-marking-max-worker-num=1");
+}
+
 /** Found once a thread, and good from then on. The flag is the process's: another thread may just take it down, so it is tried again. */
 function collector(): Collector | undefined {
   for (let tries = 0; known === undefined && tries < mostTries; tries++) {
@@ -47,5 +57,12 @@ function collector(): Collector | undefined {
   return known;
 }
 
+/** Parts of a collection that V8 shares out while the program stands still. Marking is another: V8 can't be told so once it runs. */
+export const helped = [
+  "parallel-scavenge",
+  "parallel-compaction",
+  "parallel-pointer-update",
+  "parallel-weak-ref-clearing",
+];
 let known: Collector | undefined;
 const mostTries = 20;
