@@ -8,7 +8,7 @@ test("a thread that has nothing to do gives memory back once, and not again befo
   const thread = new Thread(20 * megabyte);
   thread.shortly = "all";
   thread.rests(20);
-  assert.deepEqual(thread.collected, ["all"]);
+  assert.deepEqual([thread.collected, thread.held], [["all"], 10 * megabyte]);
   thread.works(3);
   thread.rests(20);
   assert.deepEqual(thread.collected, ["all"], "there was nothing to give");
@@ -73,6 +73,27 @@ test("while other threads are at work they are not made to wait for memory: that
   thread.othersRest = true;
   thread.rests(20);
   assert.deepEqual([thread.collected.length, thread.trimmed], [1, 1]);
+});
+
+test("all is collected where no other thread is at work, which would have to share its processor, or after a minute", () => {
+  const afterPush = new Thread(20 * megabyte);
+  afterPush.othersRest = false;
+  afterPush.isDone();
+  afterPush.rests(59);
+  assert.deepEqual(afterPush.collected, []);
+  afterPush.othersRest = true;
+  afterPush.rests(1);
+  assert.deepEqual(afterPush.collected, ["all"]);
+
+  const idle = new Thread(20 * megabyte);
+  idle.shortly = "all";
+  idle.othersRest = false;
+  idle.rests(59);
+  assert.deepEqual(idle.collected, []);
+  idle.rests(1);
+  assert.deepEqual(idle.collected, ["all"]);
+  idle.rests(100);
+  assert.deepEqual(idle.collected, ["all"]);
 });
 
 /** What an idle thread is asked and told. */

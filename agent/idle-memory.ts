@@ -3,6 +3,7 @@
  * start, or for the last hour's load: ten megabytes and more. But a whole collection costs whoever comes next: V8 throws compiled code
  * away with the last object of the shapes that it was compiled for, and while nothing is open the next some thousand connections are then twice as
  * dear. So what is collected after moments of rest is the thread's own choice; everything is at the end of a large push, and after a minute.
+ * It also takes a processor for a tenth of a second from whoever serves: so all of it waits until the whole process rests, for a minute at most.
  */
 import { getHeapStatistics } from "node:v8";
 import { trimHeap } from "../core/linux/process.ts";
@@ -32,6 +33,8 @@ export interface IdleMemoryModules {
 export class IdleMemory {
   readonly #modules: IdleMemoryModules;
   #looksAtRest = 0;
+  /** What this rest has seen already. */
+  #seen: "nothing" | "short" | "long" = "nothing";
   /** What was held when all that nobody refers to had been collected. */
   #kept = 0;
   #isKeptUnseen = false;
@@ -61,12 +64,13 @@ export class IdleMemory {
     const { isAtRest, isProcessAtRest, held, collect } = this.#modules;
     const processRests = isProcessAtRest();
     this.#looksAtRest = isAtRest() ? this.#looksAtRest + 1 : 0;
+    if (this.#looksAtRest === 0) this.#seen = "nothing";
     // Pages go back beside the program: it is the next look that sees it.
     if (this.#isKeptUnseen) {
       this.#kept = held();
       this.#isKeptUnseen = false;
     }
-    const due = this.#due();
+    const due = this.#due(processRests);
     if (due !== undefined) {
       collect(due);
       this.#isTrimDue = true;
@@ -78,12 +82,18 @@ export class IdleMemory {
     else if (due !== undefined) isProcessAtRest();
   }
 
-  #due(): Collected | undefined {
-    const looks = this.#looksAtRest;
-    if (this.#isMuchOver) return looks === 1 ? "all" : undefined;
-    if (looks !== looksUntilIdle && looks !== looksUntilUnused) return undefined;
-    if (this.#modules.held() < this.#kept + worthBytes) return undefined;
-    return looks === looksUntilUnused ? "all" : this.#modules.atShortRest();
+  #due(processRests: boolean): Collected | undefined {
+    const isLong = this.#looksAtRest >= looksUntilUnused;
+    if (this.#isMuchOver) return this.#looksAtRest > 0 && (processRests || isLong) ? "all" : undefined;
+    if (this.#looksAtRest < looksUntilIdle || this.#seen === (isLong ? "long" : "short")) return undefined;
+    const due = this.#isWorth ? (isLong ? "all" : this.#modules.atShortRest()) : undefined;
+    if (due === "all" && !processRests && !isLong) return undefined;
+    this.#seen = isLong ? "long" : "short";
+    return due;
+  }
+
+  get #isWorth(): boolean {
+    return this.#modules.held() >= this.#kept + worthBytes;
   }
 
   #trim(): void {
