@@ -144,10 +144,11 @@ export class MeshInventory {
           continue;
         }
         // Sent anew it stays, unless it was a name of the other kind.
-        if (gone.size > 0 && gone.delete(resource.name) && !this.#holds(address.kind, resource.name)) {
+        if (gone.size > 0 && gone.delete(resource.name) && !this.#heldOf(address.kind).has(resource.name)) {
           const full = this.#removeAddress(cutter, resource.name);
           if (full !== undefined) yield full;
         }
+        if (this.#isKnown(resource.name, address, bytes)) continue;
         const full = cutter.add(address.kind, this.#keep(resource.name, address, bytes));
         if (full !== undefined) yield full;
       }
@@ -161,14 +162,23 @@ export class MeshInventory {
     return rejected;
   }
 
+  /**
+   * Said again, as a control plane does that sends everything anew: workers need not hear of it. But that a workload still lists a policy
+   * they want to hear, as one that was withdrawn since may be meant again.
+   */
+  #isKnown(name: string, address: MeshAddress, bytes: Uint8Array): boolean {
+    if (address.kind === "workload" && address.workload.policies.length > 0) return false;
+    return this.#heldOf(address.kind).get(name)?.bytes.equals(bytes) === true;
+  }
+
   #removeAddress(cutter: SliceCutter, name: string): MeshSlice | undefined {
     this.#dropWorkload(name);
     this.#drop(this.#services, name);
     return cutter.removeAddress(name);
   }
 
-  #holds(kind: MeshAddress["kind"], name: string): boolean {
-    return (kind === "service" ? this.#services : this.#workloads).has(name);
+  #heldOf(kind: MeshAddress["kind"]): Map<string, StoredResource> {
+    return kind === "service" ? this.#services : this.#workloads;
   }
 
   /**

@@ -8,9 +8,13 @@ import { addressType } from "../core/protocol/wds/address.ts";
 import { authorizationType } from "../core/protocol/wds/authorization.ts";
 import type { DeltaResource, DeltaUpdate } from "../core/protocol/xds/delta-client.ts";
 import { addressResponse, policyResponse } from "../test/support/large-mesh.ts";
+import type { MeshWorkload } from "../core/protocol/wds/workload.ts";
 import { MeshInventory } from "./mesh-inventory.ts";
 import { heaviestSlice, SliceReader, weights } from "./mesh-slice.ts";
+import { TrafficSeries, type Series } from "./metrics/traffic-series.ts";
+import { baggageOf } from "./worker/baggage.ts";
 
+const source = { address: "10.0.0.9", port: 1 };
 const size = { workloads: 40, services: 6, policies: 12 };
 const versions = ["1", "2"].map((version) => ({
   addresses: readDeltaResponse(Buffer.from(addressResponse(size, version))).resources,
@@ -24,7 +28,7 @@ test("in whatever pieces a mesh comes, workers know in the end what they would k
     fc.property(fc.array(updates, { maxLength: 12 }), fc.nat(), (all, cut) => {
       const inventory = new MeshInventory("node1");
       const [worker, whole] = [new MeshState(), new MeshState()];
-      const [reader, other] = [new SliceReader(), new SliceReader()];
+      const [reader, other] = [new SliceReader((uid) => worker.workload(uid)), new SliceReader()];
       let late: MeshState | undefined;
       for (const [at, update] of all.entries()) {
         const { slices } = inventory.take(update);
@@ -52,6 +56,47 @@ test("an update that fits into a slice is one, so that nobody meets half of it",
   });
   assert.equal(slices.length, 1);
   assert.deepEqual(slices[0]?.removed?.addresses, ["gone", "c//Pod/gone/too"]);
+});
+
+test("a workload of which only what it shares with others changes stays the object that it was, and says the new", () => {
+  const [state, inventory] = [new MeshState(), new MeshInventory()];
+  const reader = new SliceReader((uid) => state.workload(uid));
+  const take = (version: number): MeshWorkload[] => {
+    const { slices } = inventory.take(pushOf(versions[version]!.addresses));
+    for (const slice of slices) state.apply(reader.updateOf(slice));
+    return [...state.workloads()];
+  };
+  const before = take(0);
+  const [heard, revision, series] = [baggageOf(before[0]!), before[0]!.canonicalRevision, new TrafficSeries()];
+  const counted = (): Series =>
+    series.of({ direction: "inbound", protocol: "tcp", trace: "", source, sourceWorkload: before[0]! }, "-", 0);
+  const first = counted();
+  const after = take(1);
+  assert.equal(
+    after.every((workload, at) => workload === before[at]),
+    true,
+  );
+  assert.notEqual(after[0]!.canonicalRevision, revision);
+  assert.equal(baggageOf(after[0]!).serviceVersion, after[0]!.canonicalRevision);
+  assert.equal(heard.serviceVersion, revision);
+  assert.notEqual(counted(), first, "its connections are counted under what it is now");
+  assert.deepEqual(contentOf(state), contentOf(inventory.state));
+});
+
+test("workers hear nothing of what is said again, but of workloads that list policies", () => {
+  const inventory = new MeshInventory();
+  const { addresses } = versions[0]!;
+  assert.ok(inventory.take(pushOf(addresses)).slices.length > 0);
+  const again = inventory.take(pushOf(addresses));
+  const reader = new SliceReader();
+  const heard = again.slices.flatMap((slice) => reader.updateOf(slice).workloads ?? []);
+  const listing = [...inventory.workloads()].filter(({ policies }) => policies.length > 0);
+  assert.deepEqual(heard.map(({ uid }) => uid).sort(), listing.map(({ uid }) => uid).sort());
+  assert.ok(listing.length > 0 && listing.length < addresses.length / 2);
+  assert.deepEqual(
+    again.slices.flatMap((slice) => reader.updateOf(slice).services ?? []),
+    [],
+  );
 });
 
 test("of a push that does not fit services are heard before workloads that back them, and removals last", () => {
@@ -105,6 +150,10 @@ function joined(all: readonly MeshUpdate[]): MeshUpdate {
       policies: all.flatMap(({ removed }) => removed?.policies ?? []),
     },
   };
+}
+
+function pushOf(resources: readonly DeltaResource[]): DeltaUpdate {
+  return { typeUrl: addressType, nonce: "1", resources, removed: [] };
 }
 
 /** Everything that can be asked for, whatever the order in which it came. */

@@ -2,7 +2,9 @@
  * A worker's series of traffic: one for each set of labels, found once per connection and then plain numbers. Labels are worked out once
  * for each combination of workloads, service, identities and outcome, not for each connection.
  */
+import { oncePerWord } from "../../core/base/memo.ts";
 import type { ResponseFlag } from "../../core/decision/close-reasons.ts";
+import { wordOf } from "../../core/protocol/wds/compact-workload.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import { perSeries, type MetricRows } from "./rows.ts";
 import { overflowLabels, trafficLabels } from "./traffic-labels.ts";
@@ -31,7 +33,8 @@ export class TrafficSeries {
   readonly #byLabels = new Map<string, Series>();
   /** The same by combination: a shortcut that may be lost at any time. */
   #byCombination = new Map<string, Series>();
-  readonly #objects = new WeakMap<object, number>();
+  /** By what control says of them: as long as that is the same, the number is. */
+  readonly #numberOf: (object: object) => number;
   #lastObject = 0;
   #lastId = 0;
   #forgotten: number[] = [];
@@ -41,6 +44,7 @@ export class TrafficSeries {
   /** @param most series kept, beside the ones for what is too much. */
   constructor(most = mostSeries) {
     this.#most = most;
+    this.#numberOf = oncePerWord(() => (this.#lastObject += 1), wordOf);
   }
 
   get size(): number {
@@ -135,19 +139,10 @@ export class TrafficSeries {
   #combination(facts: ConnectionFacts, flag: ResponseFlag): string | undefined {
     if (facts.sourceBaggage !== undefined && facts.sourceWorkload === undefined) return undefined;
     const { direction, protocol, sourceIdentity = "", destinationIdentity = "" } = facts;
-    const [source, destination] = [this.#numberOf(facts.sourceWorkload), this.#numberOf(facts.destinationWorkload)];
-    const service = this.#numberOf(facts.service);
+    const source = facts.sourceWorkload && this.#numberOf(facts.sourceWorkload);
+    const destination = facts.destinationWorkload && this.#numberOf(facts.destinationWorkload);
+    const service = facts.service && this.#numberOf(facts.service);
     return `${direction} ${protocol} ${flag} ${source} ${destination} ${service} ${sourceIdentity} ${destinationIdentity}`;
-  }
-
-  /** The same object, the same number: one that control has changed is another object. */
-  #numberOf(object: object | undefined): number {
-    if (object === undefined) return 0;
-    const known = this.#objects.get(object);
-    if (known !== undefined) return known;
-    this.#lastObject += 1;
-    this.#objects.set(object, this.#lastObject);
-    return this.#lastObject;
   }
 }
 

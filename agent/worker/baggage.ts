@@ -1,10 +1,11 @@
 /** What a workload tells its peers about itself, for their telemetry (agent-wire 2.1). */
-import { oncePerObject } from "../../core/base/memo.ts";
+import { oncePerWord } from "../../core/base/memo.ts";
 import type { Baggage } from "../../core/protocol/hbone/baggage.ts";
+import { wordOf } from "../../core/protocol/wds/compact-workload.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 
-/** One object for each record of control's. */
-export const baggageOf = oncePerObject((workload: MeshWorkload): Baggage => {
+/** One object for each word of control's. */
+export const baggageOf = oncePerWord((workload: MeshWorkload): Baggage => {
   const { locality } = workload;
   return {
     clusterName: workload.clusterId,
@@ -15,7 +16,7 @@ export const baggageOf = oncePerObject((workload: MeshWorkload): Baggage => {
     region: locality.region,
     zone: locality.zone,
   };
-});
+}, wordOf);
 
 /** For whoever tells nothing. */
 export const noBaggage: Baggage = {};

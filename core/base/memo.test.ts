@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Memo, oncePerObject } from "./memo.ts";
+import { Memo, oncePerObject, oncePerWord } from "./memo.ts";
 
 function counted(most: number, longest: number): { memo: Memo<{ text: string }>; asked: string[] } {
   const asked: string[] = [];
@@ -42,4 +42,17 @@ test("what follows from an object is worked out once for each object", () => {
   assert.equal(of(one), of(one));
   assert.notEqual(of(one), of(other));
   assert.deepEqual(asked, [one, other]);
+});
+
+test("what follows from an object that comes to say something else is worked out anew", () => {
+  const asked: string[] = [];
+  const one = { word: { text: "before" } };
+  const of = oncePerWord(
+    ({ word }: typeof one) => (asked.push(word.text), word.text),
+    ({ word }) => word,
+  );
+  assert.deepEqual([of(one), of(one)], ["before", "before"]);
+  one.word = { text: "after" };
+  assert.deepEqual([of(one), of(one)], ["after", "after"]);
+  assert.deepEqual(asked, ["before", "after"]);
 });

@@ -40,12 +40,18 @@ export class Memo<T> {
 
 /** A function that works out once what follows from an object, and keeps it for as long as there is the object. */
 export function oncePerObject<Of extends object, T extends string | object>(compute: (of: Of) => T): (of: Of) => T {
-  const known = new WeakMap<Of, T>();
+  return oncePerWord(compute, (of) => of);
+}
+
+/** The same of an object that may come to say something else: `wordOf` it is another object then. */
+export function oncePerWord<Of extends object, T>(compute: (of: Of) => T, wordOf: (of: Of) => object): (of: Of) => T {
+  const known = new WeakMap<Of, { readonly word: object; readonly answer: T }>();
   return (of) => {
     const before = known.get(of);
-    if (before !== undefined) return before;
+    const word = wordOf(of);
+    if (before?.word === word) return before.answer;
     const answer = compute(of);
-    known.set(of, answer);
+    known.set(of, { word, answer });
     return answer;
   };
 }

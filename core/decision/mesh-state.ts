@@ -4,6 +4,7 @@
  * (but for one thing, told in policy-index.ts: a list that is older than a policy's removal).
  */
 import type { Policy } from "../protocol/wds/authorization.ts";
+import { CompactWorkload } from "../protocol/wds/compact-workload.ts";
 import type { GatewayRef } from "../protocol/wds/gateway.ts";
 import type { MeshService } from "../protocol/wds/service.ts";
 import type { MeshWorkload } from "../protocol/wds/workload.ts";
@@ -96,7 +97,7 @@ export class MeshState {
       const isJudgedAnew =
         !before || isJudgedDifferently(before, workload) || this.#policies.overlooksWithdrawn(before);
       if (before !== undefined && isFiledAlike(before, workload)) {
-        this.#replaceWorkload(before, workload);
+        this.#replaceWorkload(before, hasRetold(before, workload) ? before : workload);
       } else {
         this.#removeWorkload(uid);
         this.#addWorkload(workload);
@@ -236,10 +237,12 @@ export class MeshState {
 
   /** Of two that are found by the same keys: no index grows, shrinks or is put in another order. */
   #replaceWorkload(before: MeshWorkload, workload: MeshWorkload): void {
-    this.#workloads.set(workload.uid, workload);
-    this.#names.replace(workload.namespace, workload.name, workload);
-    if (workload.hostname !== "") put(this.#byHostname, workload.hostname, workload);
-    this.#addresses.replace(before, workload);
+    if (before !== workload) {
+      this.#workloads.set(workload.uid, workload);
+      this.#names.replace(workload.namespace, workload.name, workload);
+      if (workload.hostname !== "") put(this.#byHostname, workload.hostname, workload);
+      this.#addresses.replace(before, workload);
+    }
     this.#endpoints.add(workload);
     this.#policies.renewWorkload(workload);
   }
@@ -255,6 +258,10 @@ export class MeshState {
     this.#policies.removeWorkload(workload);
     return workload;
   }
+}
+
+function hasRetold(before: MeshWorkload, workload: MeshWorkload): boolean {
+  return before instanceof CompactWorkload && workload instanceof CompactWorkload && before.retell(workload);
 }
 
 function put(index: Map<string, Map<string, MeshWorkload>>, at: string, workload: MeshWorkload): void {
