@@ -5,7 +5,7 @@
  *
  * On the unix socket: one {@link PlaneOrder} a line, and the next one when its {@link PlaneAnswer} has come.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { constants, setPriority } from "node:os";
 import { createInterface } from "node:readline";
@@ -62,6 +62,7 @@ const { values } = parseArgs({
 });
 // Elsewhere it has a machine of its own: here it takes what those that are measured leave.
 setPriority(constants.priority.PRIORITY_LOW);
+lowerSession(constants.priority.PRIORITY_LOW);
 const agents = new Set<Agent>();
 const pushes = new Map<string, { readonly bytes: Buffer; readonly nonce: string }>();
 const upstream = values.upstream === undefined ? undefined : upstreamClient(values.upstream);
@@ -188,4 +189,17 @@ function upstreamClient(address: string): Client {
 
 function same(bytes: Buffer): Buffer {
   return bytes;
+}
+
+/** Where the kernel schedules sessions before processes (sched(7), autogroup): the one that this process leads, as in a lab, and no other. */
+function lowerSession(priority: number): void {
+  // Behind the name, which may hold anything: state, parent, group, session (proc_pid_stat(5)).
+  const stat = readFileSync("/proc/self/stat", "utf8");
+  const session = stat.slice(stat.lastIndexOf(")")).split(" ")[4];
+  if (session !== stat.split(" ", 1)[0]) return;
+  try {
+    writeFileSync("/proc/self/autogroup", String(priority));
+  } catch (error) {
+    process.stderr.write(`this session keeps its priority: ${messageOf(error)}\n`);
+  }
 }

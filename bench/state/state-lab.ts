@@ -15,6 +15,8 @@ export class StateLab {
   readonly #scene: Scene;
   readonly #servers: PodServers;
   readonly #scratch: Scratch;
+  /** By node: what its agent was pushed last. */
+  readonly #pushed = new Map<string, Version>();
 
   private constructor(place: Place, plane: PlaneClient, scene: Scene, servers: PodServers, scratch: Scratch) {
     this.place = place;
@@ -64,6 +66,13 @@ export class StateLab {
     }
   }
 
+  /** Pushes a version of the large mesh to the agent of a node, which has another one: not one workload is what it was. */
+  async pushMesh(node: string): Promise<void> {
+    const version = versions.find((one) => one !== this.#pushed.get(node)) ?? versions[0];
+    this.#pushed.set(node, version);
+    await this.plane.push(version, node);
+  }
+
   async close(): Promise<void> {
     this.plane.close();
     await this.#servers.close();
@@ -74,6 +83,10 @@ export class StateLab {
 
 /** Where the two pods of a side are. */
 export const nodes = { client: "node1", server: "node2" } as const;
+
+/** Of the large mesh, as the plane has them. */
+export const versions = ["a", "b"] as const;
+type Version = (typeof versions)[number];
 
 const port = 15_012;
 const meshRoot = "/run/secrets/istio/root-cert.pem";

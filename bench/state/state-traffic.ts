@@ -6,7 +6,7 @@ import { latency } from "../scenarios/latency.ts";
 import { keptAlive, newConnections } from "../scenarios/requests.ts";
 import type { LoneScenario, NotMeasured, PairedScenario, Values } from "../scenarios/scenario.ts";
 import { meshPush, policiesPush, policiesRemoval } from "./pushes.ts";
-import { nodes, StateLab } from "./state-lab.ts";
+import { nodes, StateLab, versions } from "./state-lab.ts";
 
 /** @param seconds of each load. */
 export function stateTraffic(seconds = 4): LoneScenario {
@@ -38,12 +38,13 @@ async function opening(seconds: number): Promise<StateLab | string> {
   const lab = await StateLab.open(seconds);
   if (typeof lab === "string") return lab;
   try {
-    await lab.plane.load("a", meshPush("a"));
-    await lab.plane.load("b", meshPush("b"));
+    for (const version of versions) await lab.plane.load(version, meshPush(version));
     await lab.plane.load("policies", policiesPush("bench-ours", policies));
     await lab.plane.load("no-policies", policiesRemoval("bench-ours", policies));
     for (const scenario of scenarios) await scenario.prepare?.(lab.place);
-    await trafficOf(lab); // not counted: code gets warm
+    // Not counted: code gets warm, and what is pushed from now on takes the place of something.
+    for (const node of Object.values(nodes)) await lab.pushMesh(node);
+    await trafficOf(lab);
     return lab;
   } catch (error) {
     await lab.close();
@@ -93,7 +94,7 @@ async function duringPushes(lab: StateLab, usualP99: number): Promise<Values> {
     let isOver = false;
     // The next one as soon as the last one is acknowledged: there is no moment without.
     const pushing = (async () => {
-      for (let at = 0; !isOver; at++) await lab.plane.push(at % 2 === 0 ? "a" : "b", node);
+      while (!isOver) await lab.pushMesh(node);
     })();
     try {
       worst.push(valuesOf(await latencies.measure(lab.place))["latency-1000.p99"] ?? Number.NaN);
