@@ -10,6 +10,7 @@ import { allCurves } from "./growth/all.ts";
 import { curveRows, curvesOf } from "./growth/curves.ts";
 import { findTools, type Tool, type ToolName } from "./load/tools.ts";
 import { conntrackAt, inScene } from "./in-scene.ts";
+import { stolenShares } from "./measure/host.ts";
 import { readOptions, usage, type BenchOptions } from "./options.ts";
 import { curveTable } from "./report/curve-table.ts";
 import { thisMachine } from "./report/machine.ts";
@@ -45,7 +46,8 @@ async function bench(options: BenchOptions): Promise<number> {
   const startedAt = new Date().toISOString().slice(0, 16);
   const about = { machine: thisMachine(), startedAt, rounds, seconds, workers, sides };
   say(heading(about));
-  const run = new Run({ rounds, onStep: sayStep, conntrack: conntrackAt });
+  const patienceMs = rounds * patienceOfRoundMs;
+  const run = new Run({ rounds, onStep: sayStep, conntrack: conntrackAt, stolen: stolenShares(), patienceMs });
   const skipped: string[] = [];
   const skip = (sentence: string): void => {
     if (skipped.includes(sentence)) return;
@@ -143,6 +145,8 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** For rounds that the host disturbs. */
+const patienceOfRoundMs = 100_000;
 const sceneKinds: readonly SceneKind[] = ["usual", "own-tunnels"];
 
 const startings: Readonly<Record<SceneKind, string>> = {

@@ -8,11 +8,19 @@ import { addedOver } from "./scenarios/latency.ts";
 
 const calm: ConntrackState = { entries: 1, max: 100, dropped: 0, insertFailed: 0, earlyDropped: 0 };
 
-function scene(names: readonly SideName[], conntrack: () => ConntrackState = () => calm) {
+/** @param stolen asked before and after each round. */
+function scene(
+  names: readonly SideName[],
+  conntrack: () => ConntrackState = () => calm,
+  stolen = () => 0,
+  patienceMs = 1,
+) {
   const places = names.map((name) => ({ side: { name } }) as Place);
   const run = new Run({
     rounds: 2,
     onStep: () => undefined,
+    stolen,
+    patienceMs,
     conntrack: async ({ side }) => new Map([[`bench-${side.name}/client`, conntrack()]]),
   });
   return { run, places };
@@ -159,4 +167,41 @@ test("where a size fails the larger ones of that round are left out, and what th
   await run.measure(curve(calls, fails), []);
   assert.deepEqual(calls, ["10", "finish", "10", "100", "finish"]);
   assert.deepEqual(run.notes.map(noteLine), ["some-curve, ours, round 1: failed: too many"]);
+});
+
+test("a round during which the host took processors is measured again by all sides, while there is patience, and what it told before is gone", async () => {
+  const shares = [0, 0.3, 0, 0.02, 0, 0.5];
+  const { run, places } = scene(["ours", "haproxy"], undefined, () => shares.shift() ?? 0);
+  let turn = 0;
+  const measure = async () => {
+    // Longer than there is patience for: the second round is taken as it is.
+    for (const until = performance.now() + 2; performance.now() < until;);
+    return { "bulk-1.rate": ++turn };
+  };
+  await run.measure(scenario({ measure }), places);
+  assert.deepEqual(
+    run.samples.map(({ side, values }) => [side, values]),
+    [
+      ["ours", [3, 5]],
+      ["haproxy", [4, 6]],
+    ],
+  );
+  assert.deepEqual(run.notes.map(noteLine), [
+    "some, round 1: disturbed: the host took 30 % of the processors: measured again",
+    "some, round 2: disturbed: the host took 50 % of the processors",
+  ]);
+});
+
+test("a round that the host disturbs is measured three times at most, and one that begins with what the last one left but once", async () => {
+  for (const [isCumulative, turns] of [
+    [undefined, 6],
+    [true as const, 2],
+  ] as const) {
+    let turn = 0;
+    const { run, places } = scene(["ours"], undefined, () => 0.5, 60_000);
+    const measure = async () => ({ "bulk-1.rate": ++turn });
+    await run.measure(scenario({ measure, ...(isCumulative && { isCumulative }) }), places);
+    assert.equal(turn, turns);
+    assert.equal(run.samples[0]?.values.length, 2);
+  }
 });

@@ -1,6 +1,7 @@
 /**
  * One run: scenario by scenario, round by round, each side in turn (A B A B), so that what the machine does meanwhile happens to all of them.
- * A measurement that fails is noted and has no value; one that connection tracking stood in the way of voids the run.
+ * A measurement that fails is noted and has no value; one that connection tracking stood in the way of voids the run. A round during which
+ * the machine's host gave its processors to others is measured again, whatever it told, while there is patience.
  */
 import { messageOf } from "../core/base/errors.ts";
 import { voidedBy, type ConntrackState } from "./measure/conntrack.ts";
@@ -13,6 +14,10 @@ export interface RunOptions {
   readonly onStep: (step: Step) => void;
   /** Of the namespaces that a place's traffic goes through, by what they are called. */
   readonly conntrack: (place: Place) => Promise<ReadonlyMap<string, ConntrackState | undefined>>;
+  /** Which share of the processors the host took since the last call, 0 to 1. */
+  readonly stolen: () => number;
+  /** How long rounds may be measured again, all of them together; milliseconds. */
+  readonly patienceMs: number;
 }
 
 /** Told as it happens. */
@@ -44,15 +49,28 @@ export type Note =
       readonly side: SideName;
       readonly round: number;
       readonly why: string;
+    }
+  | {
+      readonly kind: "disturbed";
+      readonly scenario: string;
+      /** Of all sides. */
+      readonly side?: never;
+      readonly round: number;
+      readonly why: string;
     };
+
+/** What one side's measurement told, or what a round's sides told together. */
+type Told = readonly [SideName, Values];
 
 export class Run {
   readonly #options: RunOptions;
   readonly #samples = new Map<string, { figure: string; side: SideName; n?: number; values: number[] }>();
   readonly #notes: Note[] = [];
+  #patienceMs: number;
 
   constructor(options: RunOptions) {
     this.#options = options;
+    this.#patienceMs = options.patienceMs;
   }
 
   get samples(): readonly Samples[] {
@@ -69,8 +87,10 @@ export class Run {
     if (scenario.kind === "paired") return this.#paired(scenario, places);
     if (scenario.kind === "growth") return this.#growing(scenario);
     for (let round = 1; round <= this.#options.rounds; round++) {
-      const values = await this.#attempt(scenario.name, "ours", round, () => scenario.measure(round));
-      if (values !== undefined) this.#keep(scenario.name, round, "ours", values);
+      await this.#undisturbed({ scenario: scenario.name, round, tries: mostTries }, async () => {
+        const values = await this.#attempt(scenario.name, "ours", round, () => scenario.measure(round));
+        return values === undefined ? [] : [["ours", values]];
+      });
     }
     await this.#attempt(scenario.name, "ours", this.#options.rounds, async () => {
       await scenario.finish?.();
@@ -105,12 +125,15 @@ export class Run {
       if (prepared !== undefined) ready.push(place);
     }
     for (let round = 1; round <= this.#options.rounds; round++) {
-      const bySide = new Map<SideName, Values>();
-      for (const place of ready) {
-        const values = await this.#watched(scenario, place, round);
-        if (values !== undefined) bySide.set(place.side.name, values);
-      }
-      for (const [side, values] of scenario.compare?.(bySide) ?? []) this.#keep(name, round, side, values);
+      const tries = scenario.isCumulative ? 1 : mostTries;
+      await this.#undisturbed({ scenario: name, round, tries }, async () => {
+        const bySide = new Map<SideName, Values>();
+        for (const place of ready) {
+          const values = await this.#watched(scenario, place, round);
+          if (values !== undefined) bySide.set(place.side.name, values);
+        }
+        return [...bySide, ...(scenario.compare?.(bySide) ?? [])];
+      });
     }
     for (const place of places)
       await this.#attempt(name, place.side.name, this.#options.rounds, async () => {
@@ -129,8 +152,32 @@ export class Run {
       if (why !== undefined)
         this.#note({ kind: "void", scenario: scenario.name, side, round, why: `${namespace}: ${why}` });
     }
-    if (values !== undefined) this.#keep(scenario.name, round, side, values);
     return values;
+  }
+
+  /** Keeps what a round told. Whether that counts is decided by the host alone, and before anybody has looked at it. */
+  async #undisturbed(
+    { scenario, round, tries }: { readonly scenario: string; readonly round: number; readonly tries: number },
+    measure: () => Promise<readonly Told[]>,
+  ): Promise<void> {
+    const { stolen } = this.#options;
+    for (let left = tries - 1; ; left--) {
+      const beganMs = performance.now();
+      stolen();
+      const told = await measure();
+      const share = stolen();
+      const again = share > mostStolen && left > 0 && this.#patienceMs > 0;
+      if (share > mostStolen) {
+        const why = `the host took ${(share * 100).toFixed(0)} % of the processors${again ? ": measured again" : ""}`;
+        this.#note({ kind: "disturbed", scenario, round, why });
+      }
+      if (again) {
+        this.#patienceMs -= performance.now() - beganMs;
+        continue;
+      }
+      for (const [side, values] of told) this.#keep(scenario, round, side, values);
+      return;
+    }
   }
 
   async #attempt(
@@ -173,9 +220,15 @@ export class Run {
 
 export function noteLine(note: Note): string {
   const at = note.kind === "not-measured" || note.round === 0 ? "" : `, round ${note.round}`;
-  const what = { "not-measured": "not measured", failed: "failed", void: "void" }[note.kind];
-  return `${note.scenario}, ${note.side}${at}: ${what}: ${note.why}`;
+  const what = { "not-measured": "not measured", failed: "failed", void: "void", disturbed: "disturbed" }[note.kind];
+  const side = note.side === undefined ? "" : `, ${note.side}`;
+  return `${note.scenario}${side}${at}: ${what}: ${note.why}`;
 }
+
+/** A fiftieth of the time. More moves 99th percentiles, and the CPU time that the kernel counts grows with what the host takes. */
+const mostStolen = 0.02;
+/** Of one round: what the host does may take longer. */
+const mostTries = 3;
 
 function isNotMeasured(result: Values | NotMeasured): result is NotMeasured {
   return typeof (result as NotMeasured).notMeasured === "string";

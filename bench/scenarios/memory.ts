@@ -18,6 +18,7 @@ export function memory(): PairedScenario {
   return {
     kind: "paired",
     name: "memory",
+    isCumulative: true,
     tools: ["nginx"],
     scene: "usual",
     async prepare(place) {

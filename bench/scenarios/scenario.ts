@@ -19,6 +19,8 @@ export interface PairedScenario {
   /** For `--only`. */
   readonly name: string;
   readonly tools: readonly ToolName[];
+  /** A round begins with what the last one left: none is measured again. */
+  readonly isCumulative?: true;
   readonly scene: SceneKind;
   /** Once for each side, before the first round: what happens only once is not to be measured. */
   prepare?(place: Place): Promise<void>;
