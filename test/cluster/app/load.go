@@ -35,8 +35,8 @@ type report struct {
 }
 
 // load opens -rate new connections a second, one request each, and keeps -held ones busy, until standard input ends, a signal
-// comes, or -for is over. It says "started" when the first request was answered and every held connection stands, and prints one
-// report at the end.
+// comes, or -for is over. It says "started" when the first request was answered and every held connection stands, "a hundred" with each
+// hundred requests that are over, and prints one report at the end.
 func load(args []string) error {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
 	url := flags.String("url", "", "what new connections ask")
@@ -143,6 +143,9 @@ func (g *generator) request(url string) {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
 	g.total++
+	if g.total%100 == 0 {
+		os.Stdout.WriteString("a hundred\n")
+	}
 	defer func() { g.running-- }()
 	g.slowest = max(g.slowest, ended.Sub(started))
 	if !result.OK {

@@ -1,6 +1,7 @@
 /** Load as users cause it: new connections at a steady rate and held ones, from a program in a pod's own network. */
 import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { createInterface } from "node:readline";
+import { until } from "../../support/until.ts";
 import type { Cluster } from "../cluster.ts";
 
 /** What test/cluster/app/load.go prints at its end. */
@@ -37,12 +38,14 @@ export interface LoadOptions {
 export class Load {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #lines: string[] = [];
+  #hundreds = 0;
   readonly #ended: Promise<void>;
 
   private constructor(child: ChildProcessWithoutNullStreams, started: () => void) {
     this.#child = child;
     createInterface({ input: child.stdout }).on("line", (line) => {
       if (line === "started") started();
+      else if (line === "a hundred") this.#hundreds += 1;
       else this.#lines.push(line);
     });
     this.#ended = new Promise((resolve) => child.once("close", () => resolve()));
@@ -63,6 +66,11 @@ export class Load {
     child.once("close", () => started.reject(new Error(`the load did not start: ${complaint.trim()}`)));
     await started.promise;
     return load;
+  }
+
+  /** Settles when so many new connections have had their answer or failed. @param count in hundreds. */
+  async hasAsked(count: number): Promise<void> {
+    await until(`${count} connections`, 15_000, () => this.#hundreds * 100 >= count);
   }
 
   /** Ends it, and tells what became of every connection. */
