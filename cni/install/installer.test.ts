@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { ManualClock } from "../../core/base/clock.ts";
 import { until } from "../../test/support/until.ts";
 import { nodeDisk } from "./disk.ts";
 import { InstallError } from "./errors.ts";
@@ -104,8 +105,14 @@ test("a forced name is waited for, its sibling will do, and others are left alon
 
 test("within two seconds the entry and the executable are back, whoever takes them away", async () => {
   using node = new NodeDirectory();
-  const installer = node.installer();
+  const clock = new ManualClock(Date.now());
+  const installer = node.installer({ clock });
   await installer.start();
+  const withinTwoSeconds = async (what: () => boolean): Promise<void> => {
+    clock.advance(2_000);
+    await becomes(installer, what);
+    await until("the end of the pass", 10_000, () => clock.nextTimerMs() !== undefined);
+  };
   for (const rewrite of [
     () => node.write("10-bridge.conflist", bridgeList),
     () => node.write("10-bridge.conflist", bridgeList.replace("cni0", "cni1")),
@@ -113,18 +120,13 @@ test("within two seconds the entry and the executable are back, whoever takes th
     () => writeFileSync(join(node.path, "bin", "ambient-cni"), "somebody else's"),
   ]) {
     rewrite();
-    const since = performance.now();
-    await becomes(
-      installer,
-      () => namesUs(node, "10-bridge.conflist") && node.bin()["ambient-cni"] === "first release",
-    );
-    assert.ok(performance.now() - since < 2000);
+    await withinTwoSeconds(() => namesUs(node, "10-bridge.conflist") && node.bin()["ambient-cni"] === "first release");
   }
   assert.match(node.read("10-bridge.conflist"), /cni1/);
   // One that never tires doesn't make us give up either.
   for (let round = 0; round < 8; round++) {
     node.write("10-bridge.conflist", bridgeList);
-    await becomes(installer, () => namesUs(node, "10-bridge.conflist"));
+    await withinTwoSeconds(() => namesUs(node, "10-bridge.conflist"));
   }
   await installer.close();
 });

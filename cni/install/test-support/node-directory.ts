@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../../core/base/clock.ts";
+import { systemClock, type Clock } from "../../../core/base/clock.ts";
 import { silentLog } from "../../../core/base/log.ts";
 import { chooseFile, isConfName, namesPlugin, parseConfFile, pluginType, type UsableFile } from "../conf-file.ts";
 import { nodeDisk, type Disk } from "../disk.ts";
@@ -60,7 +60,7 @@ export class NodeDirectory {
     };
   }
 
-  installer(more: { disk?: Disk; confName?: string } = {}): Installer {
+  installer(more: { disk?: Disk; confName?: string; clock?: Clock } = {}): Installer {
     return new Installer({ ...this.options(), ...more });
   }
 
