@@ -1,8 +1,11 @@
-/** How many connections one pod holds, over all workers: each counts its own in shared memory, and all see the sum. */
+/**
+ * What workers tell each other of one pod, in shared memory: how many of its connections each holds, and whether each accepts more. Each
+ * writes its own share, and all see all of it.
+ */
 
 /** For one pod; the main thread makes it, and each worker is given it with the pod. */
 export function podConnectionCells(): SharedArrayBuffer {
-  return new SharedArrayBuffer(4 * cells);
+  return new SharedArrayBuffer(4 * 2 * cells);
 }
 
 export class PodConnections {
@@ -12,7 +15,7 @@ export class PodConnections {
   /** @param worker index of whose share this is. */
   constructor(buffer: SharedArrayBuffer, worker: number) {
     this.#cells = new Int32Array(buffer);
-    this.#own = worker % cells;
+    this.#own = cellOf(worker);
   }
 
   began(): void {
@@ -23,9 +26,15 @@ export class PodConnections {
     Atomics.sub(this.#cells, this.#own, 1);
   }
 
+  /** Whether this worker accepts more. */
+  set accepts(does: boolean) {
+    Atomics.store(this.#cells, cells + this.#own, Number(does));
+  }
+
   /** The worker is gone, and all it had with it. */
   clear(): void {
     Atomics.store(this.#cells, this.#own, 0);
+    this.accepts = false;
   }
 
   get total(): number {
@@ -33,6 +42,16 @@ export class PodConnections {
     for (let cell = 0; cell < cells; cell++) sum += Atomics.load(this.#cells, cell);
     return sum;
   }
+
+  /** @returns how many connections that worker holds; undefined where it accepts no more. */
+  acceptedBy(worker: number): number | undefined {
+    const cell = cellOf(worker);
+    return Atomics.load(this.#cells, cells + cell) === 0 ? undefined : Atomics.load(this.#cells, cell);
+  }
+}
+
+function cellOf(worker: number): number {
+  return worker % cells;
 }
 
 /** More workers than that share a cell each; then a lost one's share is forgotten with another's. */

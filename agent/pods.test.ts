@@ -88,6 +88,24 @@ test(
   },
 );
 
+test("pods are at home with every worker, each with the one that has the fewest", { skip }, async () => {
+  for (const uid of ["a", "b", "c", "d"]) await pods.serve(uid, info, createNetworkNamespace());
+  const homes = (): (number | undefined)[] => deliveries[0]!.map(({ home }) => home);
+  assert.deepEqual(homes(), [0, 1, 0, 1]);
+  pods.stop("b");
+  await pods.serve("e", info, createNetworkNamespace());
+  assert.deepEqual(homes(), [0, 0, 1, 1]);
+  assert.deepEqual(
+    deliveries[1]!.map(({ home }) => home),
+    homes(),
+    "all are told the same",
+  );
+  for (const uid of ["c", "d", "e"]) {
+    pods.stop(uid);
+    for (const worker of [0, 1]) pods.receive({ kind: "pod-gone", uid }, worker);
+  }
+});
+
 test(
   "F-153 the same pod in the same namespace is served already; in another one it is served anew",
   { skip },

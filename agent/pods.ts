@@ -86,6 +86,7 @@ interface Pod {
   /** It had an interface beside loopback when it came: without one it is no more. */
   readonly hadNetwork: boolean;
   readonly connections: SharedArrayBuffer;
+  readonly home: number | undefined;
   state: PodState;
   /** An attempt to serve it that is under way, shared by all who ask for one. */
   attempt?: Promise<PodError | undefined> | undefined;
@@ -143,6 +144,7 @@ export class Pods {
       inherited: 0,
       hadNetwork: hasNetwork(netns),
       connections: podConnectionCells(),
+      home: this.#nextHome(),
       state: { phase: "pending", error: new PodError({ code: "pods.replaced", uid }) },
     };
     this.#pods.set(uid, pod);
@@ -252,6 +254,17 @@ export class Pods {
       }
     }
     for (const { uid, state } of this.#pods.values()) if (state.phase === "opening") this.#served(uid, worker);
+  }
+
+  /** The worker that is home to the fewest pods. */
+  #nextHome(): number | undefined {
+    const guests = new Map(this.#modules.workers().map((worker) => [worker, 0]));
+    for (const { home } of this.#pods.values()) {
+      const known = home === undefined ? undefined : guests.get(home);
+      if (home !== undefined && known !== undefined) guests.set(home, known + 1);
+    }
+    const [fewest] = [...guests].sort(([, one], [, other]) => one - other);
+    return fewest?.[0];
   }
 
   /** No more of it is served. @returns whether workers have something of it. */
@@ -413,10 +426,10 @@ function deliveryOf(pod: Pod, listeners: PodDescriptors): PodDelivery | LinuxErr
     copies.push(copy);
   }
   const [outbound = -1, plaintext = -1, hbone = -1, ...queries] = copies;
-  const { uid, info, netns, transparent, connections } = pod;
+  const { uid, info, netns, transparent, connections, home } = pod;
   const dns = (listeners.dns ?? []).map((one, at) => ({ ...one, fd: queries[at] ?? -1 }));
   const descriptors = { outbound, plaintext, hbone, dns };
-  return { uid, info, netns, transparent, inherited: pod.inherited > 0, connections, descriptors };
+  return { uid, info, netns, transparent, inherited: pod.inherited > 0, connections, home, descriptors };
 }
 
 function closeListeners(listeners: PodDescriptors): void {

@@ -17,11 +17,12 @@ export class VitalSigns {
     return (this.#cells.length - headerCells) / cellsOfWorker;
   }
 
-  /** The worker's event loop turns. @param connections that it carries. */
-  beat(worker: number, connections: number): void {
+  /** The worker's event loop turns. @param connections that it carries. @param load the share of a processor that it had since its last beat. */
+  beat(worker: number, connections: number, load: number): void {
     const at = cellOf(worker);
     Atomics.add(this.#cells, at + beatsCell, 1);
     Atomics.store(this.#cells, at + connectionsCell, connections);
+    Atomics.store(this.#cells, at + loadCell, Math.round(load * loadUnits));
   }
 
   /** Changes as long as the worker's loop turns. */
@@ -32,6 +33,11 @@ export class VitalSigns {
   /** As of its last beat. */
   connections(worker: number): number {
     return Atomics.load(this.#cells, cellOf(worker) + connectionsCell);
+  }
+
+  /** As of its last beat, 0 to 1. */
+  load(worker: number): number {
+    return Atomics.load(this.#cells, cellOf(worker) + loadCell) / loadUnits;
   }
 
   /** The worker has opened so many descriptors, or is about to. */
@@ -69,5 +75,7 @@ const headerCells = 4;
 const beatsCell = 0;
 const connectionsCell = 1;
 const openedCell = 2;
+const loadCell = 3;
+const loadUnits = 1_000;
 /** A cache line each. */
 const cellsOfWorker = 16;

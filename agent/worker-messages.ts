@@ -69,6 +69,8 @@ export interface PodDelivery {
   readonly transparent: boolean;
   /** Cells of agent/pod-connections.ts. */
   readonly connections: SharedArrayBuffer;
+  /** Index of the worker that accepts its connections while one suffices (agent/worker/pod-home.ts); default: all do. */
+  readonly home?: number | undefined;
   /** Another agent may be accepting from the same sockets: nothing is taken from it before it can be served here. */
   readonly inherited: boolean;
 }

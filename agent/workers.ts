@@ -238,7 +238,7 @@ export class Workers {
     if (connections > 0) {
       log.error({ reason: "WORKER_LOST", worker: slot.index, connections }, "connections ended with their worker");
     }
-    this.#signs.beat(slot.index, 0);
+    this.#signs.beat(slot.index, 0, 0);
     this.#options.onLost(slot.index, { cause, connections });
     clock.after(pauseMs, () => {
       if (this.#closing) return;

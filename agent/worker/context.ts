@@ -11,6 +11,7 @@ import type { Counters } from "../metrics/counters.ts";
 import type { AcceptGate } from "./accept-gate.ts";
 import type { WorkerCertificates } from "./certificates.ts";
 import type { SniffMode } from "../sniff/conversation.ts";
+import type { VitalSigns } from "../vital-signs.ts";
 import type { EngineName, EngineOptions } from "../tunnel/engine.ts";
 import type { HeldMemory } from "../tunnel/held-memory.ts";
 import type { TlsPolicy } from "../tunnel/tls-policy.ts";
@@ -40,6 +41,8 @@ export interface WorkerContext {
   readonly ejections: Ejections;
   /** Asked with every connection that is accepted. */
   readonly gate: AcceptGate;
+  /** Of all workers; undefined where nobody looks at them. */
+  readonly signs: VitalSigns | undefined;
   /** What is held for streams whose readers have stalled. */
   readonly heldMemory: HeldMemory;
   /** What every tunnel of this worker is made with. */

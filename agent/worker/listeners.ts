@@ -20,21 +20,28 @@ export class Listeners {
   #captures: Servers;
   #hbone: Servers;
   /** What comes waits in the kernel meanwhile. */
-  #paused = false;
+  #paused: boolean;
   #mayOpen = false;
 
   /**
    * @param descriptors owned from now on.
    * @param opening nothing is accepted before it settles: what comes waits in the kernel, or is another agent's. Undefined: at once.
+   * @param paused nothing is accepted before `resume`.
    */
-  constructor(descriptors: PodDescriptors, handlers: AcceptHandlers, opening?: Promise<void>) {
+  constructor(descriptors: PodDescriptors, handlers: AcceptHandlers, opening?: Promise<void>, paused = false) {
     const { outbound, plaintext, hbone } = descriptors;
     this.#handlers = handlers;
+    this.#paused = paused;
     const captures = [outbound, plaintext].filter((fd) => fd !== noDescriptor);
     // The agent's own pod captures nothing.
     this.#captures = captures.length === 0 ? { kind: "closed" } : hold(captures);
     this.#hbone = hold([hbone]);
     this.listening = (opening === undefined ? this.#open() : opening.then(() => this.#open())).then(() => {});
+  }
+
+  /** Whether this worker accepts from them now. */
+  get isAccepting(): boolean {
+    return this.#hbone.kind === "open";
   }
 
   /** Accepts no more for now. The sockets stay open: other workers may accept from them, and what nobody accepts waits. */

@@ -17,6 +17,7 @@ import { handleInboundHbone } from "./inbound-hbone.ts";
 import { handleInboundPlaintext } from "./inbound-plaintext.ts";
 import { Listeners } from "./listeners.ts";
 import { handleOutbound } from "./outbound.ts";
+import { PodHome } from "./pod-home.ts";
 import { tunnelFailure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
 
@@ -36,6 +37,7 @@ export class ServedPod {
   readonly #listeners: Listeners;
   readonly #dns: PodDns | undefined;
   readonly #connections: PodConnections;
+  readonly #home: PodHome;
   readonly #onPodGone: () => void;
   /** What its connections tell: one for all of them. */
   readonly #host: ConnectionHost = {
@@ -74,7 +76,9 @@ export class ServedPod {
       onRefused: (error, remote) => this.#tunnelRefused(error, remote),
       onGone,
     });
-    this.#connections = new PodConnections(delivery.connections, context.index);
+    const connections = new PodConnections(delivery.connections, context.index);
+    this.#connections = connections;
+    this.#home = new PodHome({ home: delivery.home, own: context.index, connections, signs: context.signs });
     const handlers = {
       outbound: (socket: Socket) => {
         context.gate.accepted();
@@ -91,10 +95,10 @@ export class ServedPod {
       },
     };
     const opening = delivery.inherited ? this.#able() : undefined;
-    this.#listeners = new Listeners(delivery.descriptors, handlers, opening);
+    this.#listeners = new Listeners(delivery.descriptors, handlers, opening, !this.#home.accepts);
     const { dns = [] } = delivery.descriptors;
     if (context.dns !== undefined && dns.length > 0) this.#dns = new PodDns(context.dns, this, dns, onGone, opening);
-    if (context.gate.closed !== undefined) this.#listeners.pause();
+    this.#accept(this.#home.accepts);
   }
 
   /** It holds more connections than one pod may, the one that asks included. */
@@ -112,13 +116,14 @@ export class ServedPod {
     return this.#uri !== undefined && this.#context.mesh.workloadOf(this.info) === undefined;
   }
 
-  /** Accepts no more until `resume`: what comes waits in the kernel. */
-  pause(): void {
-    this.#listeners.pause();
+  /** Accepts, or leaves what comes in the kernel or to other workers, as it is this worker's turn. Asked with each of its beats. */
+  lookHome(): void {
+    this.#accept(this.#home.look());
   }
 
-  resume(): void {
-    this.#listeners.resume();
+  /** This worker may accept again, or no more. */
+  lookGate(): void {
+    this.#accept(this.#home.accepts || this.#phase !== "serving");
   }
 
   /** Settles when all of them listen. */
@@ -170,6 +175,7 @@ export class ServedPod {
   async leave(lingerMs: number, onClosed: () => void): Promise<void> {
     if (this.#phase !== "serving") return;
     this.#phase = "accepting-the-last";
+    this.#accept(true);
     await this.#listeners.closeCaptures();
     if (lingerMs > 0 && !this.#isHurried) {
       await new Promise<void>((resolve) => {
@@ -202,6 +208,12 @@ export class ServedPod {
   hurry(): void {
     this.#isHurried = true;
     this.#endLinger?.();
+  }
+
+  #accept(isOurTurn: boolean): void {
+    if (isOurTurn && this.#context.gate.closed === undefined) this.#listeners.resume();
+    else this.#listeners.pause();
+    this.#connections.accepts = this.#phase === "serving" && this.#listeners.isAccepting;
   }
 
   #isHurried = false;

@@ -41,6 +41,7 @@ import { ServedPod } from "./pod.ts";
 import { ReadinessServer } from "./readiness-server.ts";
 import { dnsLookup, HostResolver } from "./resolver.ts";
 import { SourcePorts } from "./source-ports.ts";
+import { ThreadLoad } from "./thread-load.ts";
 
 export interface WorkerModules {
   /** Default: `log`. */
@@ -63,6 +64,7 @@ export class DataPlaneWorker {
   readonly #context: WorkerContext;
   readonly #meshTurns: MeshTurns;
   readonly #signs: VitalSigns | undefined;
+  readonly #load: ThreadLoad;
   /** Until then it goes without saying that accepting is paused. */
   #gateUntoldMs = 0;
   readonly #metrics: WorkerMetrics;
@@ -107,6 +109,7 @@ export class DataPlaneWorker {
     const { counters, requests } = this.#metrics;
     const sniffer = settings.sniff && new Sniffer({ clock, log, counters, requests });
     const { vitalSigns } = start;
+    this.#load = new ThreadLoad(clock);
     this.#signs = vitalSigns === undefined ? undefined : new VitalSigns(vitalSigns);
     const gate = new AcceptGate({
       index,
@@ -132,6 +135,7 @@ export class DataPlaneWorker {
       index,
       settings,
       gate,
+      signs: this.#signs,
       heldMemory,
       tunnels: { clock, engine: settings.engine, limits: settings.limits, memory: heldMemory },
       clock,
@@ -253,7 +257,8 @@ export class DataPlaneWorker {
    * @throws where memory has grown beyond what this worker may hold: better one worker's connections than the whole process's.
    */
   beat(): void {
-    this.#signs?.beat(this.#index, this.#context.registry.size);
+    this.#signs?.beat(this.#index, this.#context.registry.size, this.#load.take());
+    for (const pod of this.#pods.values()) pod.lookHome();
     if (this.#context.gate.look() === "hopeless") throw new WorkerMemoryError();
   }
 
@@ -274,7 +279,7 @@ export class DataPlaneWorker {
       if (connection.state.phase === "open" || connection.state.phase === "deciding") connection.close("WORKER_LOST");
     }
     this.#forEachPod((pod) => pod.lost());
-    this.#signs?.beat(this.#index, 0);
+    this.#signs?.beat(this.#index, 0, 0);
     this.#modules.accessLog.flush();
   }
 
@@ -327,8 +332,7 @@ export class DataPlaneWorker {
       this.#gateUntoldMs = nowMs + gateSilenceMs;
       log.error({ reason }, "connections are accepted only as others end: they wait in the kernel");
     }
-    const act = reason === undefined ? "resume" : "pause";
-    this.#forEachPod((pod) => pod[act]());
+    this.#forEachPod((pod) => pod.lookGate());
   }
 
   /** Those that are served, and those that are going. */
