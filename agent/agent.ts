@@ -3,12 +3,14 @@ import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import process from "node:process";
 import { systemClock } from "../core/base/clock.ts";
+import { paceOf } from "../core/base/pace.ts";
 import { initialLogFilter, logFilter, logSink, setLogFilter, type Log } from "../core/base/log.ts";
 import { extendLogFilter, formatLogFilter } from "../core/base/log-filter.ts";
 import { messageOf } from "../core/base/errors.ts";
 import { systemRandom } from "../core/base/random.ts";
 import type { CertificateProvider } from "../control/client/certificates/certificate.ts";
 import { CertificateManager } from "../control/client/certificates/manager.ts";
+import { paceMessages } from "../control/client/message-framer.ts";
 import { MeshCaProvider } from "../control/client/providers/mesh-ca.ts";
 import type { PodInfo } from "../core/protocol/zds/messages.ts";
 import { parseIdentity, SpiffeError } from "../core/protocol/spiffe/identity.ts";
@@ -66,6 +68,8 @@ export class Agent {
   readonly #store: StoreClient | undefined;
   #xds: XdsSession | undefined;
   readonly #memory = new IdleMemory();
+  /** Of what control sends. */
+  readonly #pace = paceOf(systemClock, () => this.#workers.signs.isBusy);
   #zds: ZdsClient | undefined;
   #zdsPhase: ZdsPhase = "disconnected";
   /** Undefined where nobody says what is revoked. */
@@ -243,6 +247,7 @@ export class Agent {
     watchClock(systemClock, this.#log);
     await this.#crl?.start();
     keepCode();
+    paceMessages(this.#pace);
     collectWithoutHelp();
     await this.#workers.start();
     for (const message of this.#revocationGreeting()) this.#workers.broadcast(message);
@@ -299,6 +304,7 @@ export class Agent {
     const rejected = await handInPieces(pieces, {
       hand: (slice) => this.#workers.apply([slice]),
       room: (most) => this.#workers.room(most),
+      pace: this.#pace,
     });
     cancel();
     if (update.resources.length >= largePush) {

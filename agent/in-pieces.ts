@@ -1,11 +1,12 @@
-/** A large update handed on a piece per turn of the loop, so that nobody waits for all of it. */
-import { setImmediate as nextTurn } from "node:timers/promises";
+/** A large update handed on a piece per turn, so that nobody waits for all of it. */
+import type { Pace } from "../core/base/pace.ts";
 
 export interface Takers<Piece> {
   /** Hands a piece on at once. Settles when all have taken it in, those included that come later for one that is gone. */
   readonly hand: (piece: Piece) => Promise<void>;
   /** Settles when those that can take something in have no more than so many pieces before them. */
   readonly room: (most: number) => Promise<void>;
+  readonly pace: Pace;
 }
 
 /**
@@ -14,18 +15,21 @@ export interface Takers<Piece> {
  */
 export async function handInPieces<Piece, Result>(
   pieces: Iterator<Piece, Result>,
-  { hand, room }: Takers<Piece>,
+  { hand, room, pace }: Takers<Piece>,
 ): Promise<Result> {
   const underWay: Promise<void>[] = [];
   for (;;) {
+    const beganMs = pace.clock.nowMs();
     const next = pieces.next();
     if (next.done === true) {
       await Promise.all(underWay);
       return next.value;
     }
     underWay.push(hand(next.value));
+    const tookMs = pace.clock.nowMs() - beganMs;
     await room(mostAhead);
-    await nextTurn();
+    // What is one piece alone needn't wait: the next turn is its end.
+    if (underWay.length > 1) await pace.rest(tookMs);
   }
 }
 

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import { ManualClock, systemClock } from "../core/base/clock.ts";
+import { paceOf, unhurried } from "../core/base/pace.ts";
 import { handInPieces } from "./in-pieces.ts";
 import type { MeshSlice } from "./mesh-slice.ts";
 import { WorkerFeed } from "./worker-feed.ts";
@@ -32,6 +34,7 @@ test("a piece is handed on only when there is room, and all have arrived in the 
       return new Promise((resolve) => arrived.push(resolve));
     },
     room: () => new Promise((resolve) => (open = resolve)),
+    pace: unhurried(systemClock),
   });
   await turn();
   assert.deepEqual(handed, [0]);
@@ -47,6 +50,29 @@ test("a piece is handed on only when there is room, and all have arrived in the 
   await turn();
   assert.equal(isOver, false);
   for (const settle of arrived) settle();
+  assert.equal(await result, "all");
+});
+
+test("pieces come with a rest between them where somebody would be held up, but not after the first", async () => {
+  const handed: number[] = [];
+  const clock = new ManualClock();
+  const result = handInPieces(counted(4), {
+    hand: (piece) => {
+      handed.push(piece);
+      return Promise.resolve();
+    },
+    room: () => Promise.resolve(),
+    pace: paceOf(clock, () => true),
+  });
+  await turn();
+  assert.deepEqual(handed, [0, 1]);
+  clock.advance(3);
+  await turn();
+  assert.deepEqual(handed, [0, 1, 2]);
+  for (let rests = 0; rests < 2; rests++) {
+    clock.advance(3);
+    await turn();
+  }
   assert.equal(await result, "all");
 });
 

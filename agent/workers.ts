@@ -9,7 +9,7 @@ import type { Log } from "../core/base/log.ts";
 import { systemRandom } from "../core/base/random.ts";
 import type { MeshSlice } from "./mesh-slice.ts";
 import { WorkerFeed } from "./worker-feed.ts";
-import { VitalSigns } from "./vital-signs.ts";
+import { stillness, VitalSigns } from "./vital-signs.ts";
 import type {
   FromWorker,
   PodDelivery,
@@ -238,7 +238,7 @@ export class Workers {
     if (connections > 0) {
       log.error({ reason: "WORKER_LOST", worker: slot.index, connections }, "connections ended with their worker");
     }
-    this.#signs.beat(slot.index, 0, 0);
+    this.#signs.beat(slot.index, stillness);
     this.#options.onLost(slot.index, { cause, connections });
     clock.after(pauseMs, () => {
       if (this.#closing) return;

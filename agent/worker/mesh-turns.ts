@@ -3,6 +3,7 @@
  * news about ten thousand others: with connections open this thread, and with it whoever feeds it, leaves most of the processor to them.
  */
 import type { Clock } from "../../core/base/clock.ts";
+import { restAfter } from "../../core/base/pace.ts";
 import type { MeshSlice } from "../mesh-slice.ts";
 
 export interface MeshTurnsModules {
@@ -74,13 +75,3 @@ export class MeshTurns {
     return isBusy() ? this.#restsUntilMs - clock.nowMs() : 0;
   }
 }
-
-/** A slice that took longer than the third of a millisecond that it is made for was itself kept waiting: others want the processor. */
-function restAfter(tookMs: number): number {
-  return Math.min(mostRestMs, Math.max(leastRestMs, tookMs * restsPerWork));
-}
-
-/** A push of 50,000 workloads, a thousand slices, takes some four seconds then, and a dozen where everybody is short of processors. */
-const leastRestMs = 3;
-const mostRestMs = 12;
-const restsPerWork = 6;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PodConnections, podConnectionCells } from "../pod-connections.ts";
-import { VitalSigns } from "../vital-signs.ts";
+import { stillness, VitalSigns } from "../vital-signs.ts";
 import { busyLoad, crowd, PodHome } from "./pod-home.ts";
 
 test("a pod's home accepts, and nobody else while it does, has room and time", () => {
@@ -81,7 +81,7 @@ class World {
   /** Both beat, and the helper looks. */
   looks(times: number): void {
     for (let at = 0; at < times; at++) {
-      this.signs.beat(0, 0, this.load);
+      this.signs.beat(0, { ...stillness, load: this.load });
       this.helper.look();
     }
   }

@@ -29,7 +29,7 @@ import { Revocations, type RevokedSerials } from "../revocation/revocations.ts";
 import { ResetWatch } from "../relay/reset-watch.ts";
 import { HeldMemory } from "../tunnel/held-memory.ts";
 import { Sniffer } from "../sniff/sniffer.ts";
-import { VitalSigns } from "../vital-signs.ts";
+import { stillness, VitalSigns } from "../vital-signs.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import { AcceptGate, type GateReason } from "./accept-gate.ts";
 import { WorkerCertificates } from "./certificates.ts";
@@ -257,7 +257,9 @@ export class DataPlaneWorker {
    * @throws where memory has grown beyond what this worker may hold: better one worker's connections than the whole process's.
    */
   beat(): void {
-    this.#signs?.beat(this.#index, this.#context.registry.size, this.#load.take());
+    const { registry, mesh } = this.#context;
+    const [connections, load] = [registry.size, this.#load.take()];
+    this.#signs?.beat(this.#index, { connections, load, awaitsMesh: mesh.isAwaited });
     for (const pod of this.#pods.values()) pod.lookHome();
     if (this.#context.gate.look() === "hopeless") throw new WorkerMemoryError();
   }
@@ -279,7 +281,7 @@ export class DataPlaneWorker {
       if (connection.state.phase === "open" || connection.state.phase === "deciding") connection.close("WORKER_LOST");
     }
     this.#forEachPod((pod) => pod.lost());
-    this.#signs?.beat(this.#index, 0, 0);
+    this.#signs?.beat(this.#index, stillness);
     this.#modules.accessLog.flush();
   }
 

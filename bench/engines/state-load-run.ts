@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { getHeapStatistics } from "node:v8";
 import { systemClock } from "../../core/base/clock.ts";
+import { unhurried } from "../../core/base/pace.ts";
 import { silentLog } from "../../core/base/log.ts";
 import { readDeltaResponse } from "../../core/protocol/xds/response-reader.ts";
 import type { DeltaStream } from "../../control/client/delta-stream.ts";
@@ -135,6 +136,7 @@ function acknowledged(files: readonly string[]): Promise<void> {
           const rejected = await handInPieces(mesh.takeInPieces(update), {
             hand: (slice) => workers.apply([slice]),
             room: (most) => workers.room(most),
+            pace: unhurried(systemClock),
           });
           takeMs += performance.now() - from;
           return rejected;

@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { test } from "node:test";
+import { promisify } from "node:util";
+import { Client, credentials, Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { StreamDecoder } from "@grpc/grpc-js/build/src/stream-decoder.js";
 import fc from "fast-check";
-import { MessageFramer } from "./message-framer.ts";
+import { systemClock } from "../../core/base/clock.ts";
+import { unhurried } from "../../core/base/pace.ts";
+import { MessageFramer, paceMessages, useMessageFramer } from "./message-framer.ts";
 
 test("messages come out of a stream as grpc-js's own decoder has them, wherever it is cut", () => {
   const messages = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 8 });
@@ -31,6 +36,58 @@ test("what a piece was read into may be used again as soon as it is written", ()
   lent.fill(0);
   assert.deepEqual(framer.write(rest), [message(Buffer.from("hello"))]);
 });
+
+test("a large message comes whole, a rest after each piece of it, where somebody would be held up", async (t) => {
+  const server = new Server({ "grpc.max_send_message_length": -1 });
+  server.addService(service, { stream: (call: Echo) => call.on("data", (sent: Buffer) => call.write(sent)) });
+  const bind = promisify(server.bindAsync.bind(server));
+  const port = await bind("127.0.0.1:0", ServerCredentials.createInsecure());
+  useMessageFramer();
+  let rests = 0;
+  let isBusy = true;
+  const rest = (): Promise<void> => {
+    rests += 1;
+    return Promise.resolve();
+  };
+  paceMessages({ clock: systemClock, isBusy: () => isBusy, rest });
+  t.after(() => {
+    paceMessages(unhurried(systemClock));
+    client.close();
+    server.forceShutdown();
+  });
+  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+  const call = client.makeBidiStreamRequest(path, same, same);
+  call.on("error", () => undefined); // it is cut in the end
+  const answers = call[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  const asked = async (length: number): Promise<number> => {
+    rests = 0;
+    const sent = randomBytes(length);
+    call.write(sent);
+    assert.ok(sent.equals((await answers.next()).value as Buffer));
+    return rests;
+  };
+  assert.equal(await asked(10), 0);
+  const many = await asked(1_000_000);
+  assert.ok(many >= 10 && many <= 15, `${many} rests`);
+  assert.equal(await asked(10), 0);
+  isBusy = false;
+  assert.equal(await asked(1_000_000), 0);
+});
+
+const path = "/test/stream";
+const same = (bytes: Buffer): Buffer => bytes;
+const service = {
+  stream: {
+    path,
+    requestStream: true,
+    responseStream: true,
+    requestSerialize: same,
+    requestDeserialize: same,
+    responseSerialize: same,
+    responseDeserialize: same,
+  },
+};
+type Echo = ServerDuplexStream<Buffer, Buffer>;
 
 function message(body: Uint8Array): Buffer {
   const head = Buffer.alloc(5);
