@@ -52,7 +52,7 @@ function onRead(this: unknown, octets: number, buffer: Uint8Array): boolean {
   return true;
 }
 
-const lentReads: NonNullable<SocketConstructorOpts["onread"]> = {
-  buffer: Buffer.allocUnsafeSlow(64 << 10),
-  callback: onRead,
-};
+/** The thread's. */
+export const lentBuffer: Buffer = Buffer.allocUnsafeSlow(64 << 10);
+
+const lentReads: NonNullable<SocketConstructorOpts["onread"]> = { buffer: lentBuffer, callback: onRead };

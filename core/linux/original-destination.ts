@@ -1,5 +1,4 @@
 /** Where a redirected connection was going before nf_tables' REDIRECT rewrote its destination (conntrack remembers). */
-import type { Socket } from "node:net";
 import type { Endpoint } from "../base/ip.ts";
 import { lastError, namedError, type LinuxError } from "./errno.ts";
 import { libc, SOL_IP, SOL_IPV6 } from "./libc.ts";
@@ -11,7 +10,7 @@ import { descriptorOf } from "./sockets.ts";
  * (nothing was rewritten: the connection came here directly or by a transparent socket).
  * ENOTCONN when it has been closed meanwhile.
  */
-export function originalDestination(socket: Socket): Endpoint | LinuxError {
+export function originalDestination(socket: object): Endpoint | LinuxError {
   const fd = descriptorOf(socket);
   if (fd === undefined) return namedError("getsockopt", "ENOTCONN", "SO_ORIGINAL_DST");
   return ask(fd, SOL_IP, SO_ORIGINAL_DST) ?? ask(fd, SOL_IPV6, IP6T_SO_ORIGINAL_DST) ?? localAddress(fd);

@@ -4,8 +4,9 @@
  */
 import { Socket, type SocketConstructorOpts } from "node:net";
 import type { Endpoint } from "../base/ip.ts";
-import { lendingSocket } from "./lent-reads.ts";
+import { BareSocket } from "./bare-socket.ts";
 import { lastError, LinuxError } from "./errno.ts";
+import { lendingSocket } from "./lent-reads.ts";
 import {
   AF_INET6,
   AF_INET,
@@ -91,6 +92,15 @@ export function connectTcp(options: ConnectOptions): Socket {
   return socket.connect({ host, port, autoSelectFamily: false, family: host.includes(":") ? 6 : 4 });
 }
 
+/**
+ * As {@link connectTcp}, without net.Socket.
+ * @param connected hears once, later: why not, and then the socket is closed. Not called for what is returned, nor after `destroy`.
+ */
+export function connectBare(options: ConnectOptions, connected: (error?: LinuxError) => void): BareSocket | LinuxError {
+  const made = inNamespaceOf(options.netns, () => connectingSocket(options));
+  return made instanceof LinuxError ? made : BareSocket.connecting(made, options.remote, connected);
+}
+
 /** Whether an interface of that namespace carries the address, be it up or not: whether a socket may be bound to it. */
 export function isOwnAddress(netns: number, address: string): boolean {
   const where = encodeSocketAddress(address, 0);
@@ -114,8 +124,9 @@ export function closeDescriptor(fd: number): void {
   libc.close(fd);
 }
 
-/** The descriptor under a socket or server that is open, by the one undocumented property this project uses. */
+/** The descriptor under a socket or server that is open, by an undocumented property. */
 export function descriptorOf(socket: object): number | undefined {
+  if (socket instanceof BareSocket) return socket.fd;
   const fd = (socket as { _handle?: { fd?: number } | null })._handle?.fd;
   return fd === undefined || fd < 0 ? undefined : fd;
 }
@@ -164,7 +175,7 @@ function connectingSocket(options: ConnectOptions): number | LinuxError {
   const fd = libc.socket(ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return lastError("socket");
   const failure =
-    setOption(fd, SOL_TCP, TCP_NODELAY, 1) ??
+    setNoDelay(fd) ??
     (mark === undefined ? undefined : setOption(fd, SOL_SOCKET, SO_MARK, mark)) ??
     (keepAlive === undefined ? undefined : setKeepAlive(fd, keepAlive)) ??
     (local === undefined ? undefined : bindLocal(fd, local, ipv6, options.transparent === true));
@@ -205,6 +216,11 @@ export function setKeepAlive(fd: number, keepAlive: KeepAlive): LinuxError | und
     setOption(fd, SOL_TCP, TCP_KEEPCNT, probes) ??
     (userTimeoutMs === undefined ? undefined : setOption(fd, SOL_TCP, TCP_USER_TIMEOUT, userTimeoutMs))
   );
+}
+
+/** Of a listening socket, too: what is accepted from it has the same. */
+export function setNoDelay(fd: number): LinuxError | undefined {
+  return setOption(fd, SOL_TCP, TCP_NODELAY, 1);
 }
 
 function plainSocket(fd: number): Socket {
