@@ -1,25 +1,21 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { fstatSync } from "node:fs";
-import { connect, createServer, type AddressInfo, type Socket } from "node:net";
-import { test } from "node:test";
+import type { Socket } from "node:net";
+import { describe, test } from "node:test";
+import { socketKinds, socketPair, type SocketKind } from "../../test/support/socket-kinds.ts";
 import { until } from "../../test/support/until.ts";
+import { BareSocket } from "../../core/linux/bare-socket.ts";
 import { descriptorOf } from "../../core/linux/sockets.ts";
 import { pauseReasons, type ByteEnd, type EndListener, type ResetCause } from "./byte-end.ts";
 import { ResetWatch } from "./reset-watch.ts";
 import { TcpEnd } from "./tcp-end.ts";
 
+type Pair = { readonly end: TcpEnd; readonly heard: Heard; readonly other: Socket; readonly watch: ResetWatch };
+
 /** A socket that is made an end of a relay, and the other side of it. */
-async function pair(): Promise<{ end: TcpEnd; heard: Heard; other: Socket; watch: ResetWatch }> {
-  const server = createServer({ allowHalfOpen: true });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  const accepted = once(server, "connection") as Promise<[Socket]>;
-  const socket = connect({ host: "127.0.0.1", port, allowHalfOpen: true });
-  await once(socket, "connect");
-  const [other] = await accepted;
-  server.close();
+async function pairOf(kind: SocketKind, isAccepted: boolean): Promise<Pair> {
+  const [socket, other] = await socketPair(kind, isAccepted);
   const watch = new ResetWatch();
   const end = new TcpEnd(socket, watch);
   const heard = new Heard();
@@ -68,92 +64,103 @@ const bothWays: Readonly<Record<string, (end: TcpEnd) => void>> = {
   },
   "when the end has left": (end) => {
     end.end();
-    end.socket.once("finish", () => end.reset());
+    if (end.socket instanceof BareSocket) setImmediate(() => setImmediate(() => end.reset()));
+    else end.socket.once("finish", () => end.reset());
   },
 };
 
-for (const [when, act] of Object.entries(bothWays)) {
-  test(`an end that is reset ${when} is closed, and its descriptor with it`, { timeout: 5_000 }, async () => {
-    const { end, heard, other } = await pair();
-    other.resume();
-    const descriptor = descriptorOf(end.socket) ?? -1;
-    act(end);
-    await heard.closing;
-    assert.throws(() => fstatSync(descriptor), { code: "EBADF" });
-    assert.deepEqual(heard.told, ["closed"], "a reset of ours is no news");
-    const refused = once(other, "error");
-    other.write("anybody there?");
-    const [{ code }] = (await refused) as [NodeJS.ErrnoException];
-    assert.match(code ?? "", /^(ECONNRESET|EPIPE)$/);
-  });
+for (const kind of socketKinds) {
+  for (const isAccepted of [false, true]) {
+    describe(`over a ${kind} socket that was ${isAccepted ? "accepted" : "connected"}`, () => {
+      holds(() => pairOf(kind, isAccepted));
+    });
+  }
 }
 
-test("a reset drops what has not been taken, however much that is", { timeout: 5_000 }, async () => {
-  const { end, heard, other } = await pair();
-  other.pause();
-  end.write(Buffer.alloc(16 << 20));
-  end.end();
-  end.reset();
-  await heard.closing;
-  assert.deepEqual(heard.told, ["closed"]);
-  const error = once(other.resume(), "error");
-  const [{ code }] = (await error) as [NodeJS.ErrnoException];
-  assert.equal(code, "ECONNRESET");
-});
+function holds(pair: () => Promise<Pair>): void {
+  for (const [when, act] of Object.entries(bothWays)) {
+    test(`an end that is reset ${when} is closed, and its descriptor with it`, { timeout: 5_000 }, async () => {
+      const { end, heard, other } = await pair();
+      other.resume();
+      const descriptor = descriptorOf(end.socket) ?? -1;
+      act(end);
+      await heard.closing;
+      assert.throws(() => fstatSync(descriptor), { code: "EBADF" });
+      assert.deepEqual(heard.told, ["closed"], "a reset of ours is no news");
+      const refused = once(other, "error");
+      other.write("anybody there?");
+      const [{ code }] = (await refused) as [NodeJS.ErrnoException];
+      assert.match(code ?? "", /^(ECONNRESET|EPIPE)$/);
+    });
+  }
 
-test("the other side's reset is told once, with its errno, before the close", { timeout: 5_000 }, async () => {
-  const { heard, other } = await pair();
-  other.resetAndDestroy();
-  await heard.closing;
-  assert.deepEqual(heard.told, ["ECONNRESET", "closed"]);
-});
+  test("a reset drops what has not been taken, however much that is", { timeout: 5_000 }, async () => {
+    const { end, heard, other } = await pair();
+    other.pause();
+    end.write(Buffer.alloc(16 << 20));
+    end.end();
+    end.reset();
+    await heard.closing;
+    assert.deepEqual(heard.told, ["closed"]);
+    const error = once(other.resume(), "error");
+    const [{ code }] = (await error) as [NodeJS.ErrnoException];
+    assert.equal(code, "ECONNRESET");
+  });
 
-test("a reset is heard of while nobody reads, at the next look", { timeout: 5_000 }, async () => {
-  const { end, heard, other, watch } = await pair();
-  end.pause(pauseReasons.full);
-  other.resetAndDestroy();
-  await heardOf(heard, watch);
-  assert.deepEqual(heard.told, ["ECONNRESET", "closed"]);
-});
+  test("the other side's reset is told once, with its errno, before the close", { timeout: 5_000 }, async () => {
+    const { heard, other } = await pair();
+    other.resetAndDestroy();
+    await heard.closing;
+    assert.deepEqual(heard.told, ["ECONNRESET", "closed"]);
+  });
 
-test("a reset is heard of after a half-close, at the next look", { timeout: 5_000 }, async () => {
-  const { heard, other, watch } = await pair();
-  other.end("x");
-  await until("the end is heard", 5_000, () => heard.told.includes("ended"));
-  other.resetAndDestroy();
-  await heardOf(heard, watch);
-  assert.deepEqual(heard.told, ["data 1", "ended", "EPIPE", "closed"]);
-});
+  test("a reset is heard of while nobody reads, at the next look", { timeout: 5_000 }, async () => {
+    const { end, heard, other, watch } = await pair();
+    end.pause(pauseReasons.full);
+    other.resetAndDestroy();
+    await heardOf(heard, watch);
+    assert.deepEqual(heard.told, ["ECONNRESET", "closed"]);
+  });
 
-test("a look at a connection that only stands still leaves it alone", { timeout: 5_000 }, async () => {
-  const { end, heard, other, watch } = await pair();
-  end.pause(pauseReasons.full);
-  other.end("x");
-  await once(other, "finish");
-  watch.tick();
-  end.resume(pauseReasons.full);
-  await until("all is heard", 5_000, () => heard.told.includes("ended"));
-  assert.deepEqual(heard.told, ["data 1", "ended"]);
-  other.on("error", () => {});
-  end.reset();
-  await heard.closing;
-});
+  test("a reset is heard of after a half-close, at the next look", { timeout: 5_000 }, async () => {
+    const { heard, other, watch } = await pair();
+    other.end("x");
+    await until("the end is heard", 5_000, () => heard.told.includes("ended"));
+    other.resetAndDestroy();
+    await heardOf(heard, watch);
+    assert.deepEqual(heard.told, ["data 1", "ended", "EPIPE", "closed"]);
+  });
 
-test("an end that reads is not looked at, however long it is silent", { timeout: 5_000 }, async () => {
-  const { end, heard, other, watch } = await pair();
-  assert.equal(watch.size, 0);
-  end.pause(pauseReasons.full);
-  end.resume(pauseReasons.full);
-  watch.tick();
-  assert.equal(watch.size, 0);
-  end.pause(pauseReasons.full);
-  watch.tick();
-  watch.tick();
-  assert.equal(watch.size, 1);
-  other.resetAndDestroy();
-  await heardOf(heard, watch);
-  assert.equal(watch.size, 0);
-});
+  test("a look at a connection that only stands still leaves it alone", { timeout: 5_000 }, async () => {
+    const { end, heard, other, watch } = await pair();
+    end.pause(pauseReasons.full);
+    other.end("x");
+    await once(other, "finish");
+    watch.tick();
+    end.resume(pauseReasons.full);
+    await until("all is heard", 5_000, () => heard.told.includes("ended"));
+    assert.deepEqual(heard.told, ["data 1", "ended"]);
+    other.on("error", () => {});
+    end.reset();
+    await heard.closing;
+  });
+
+  test("an end that reads is not looked at, however long it is silent", { timeout: 5_000 }, async () => {
+    const { end, heard, other, watch } = await pair();
+    assert.equal(watch.size, 0);
+    end.pause(pauseReasons.full);
+    end.resume(pauseReasons.full);
+    watch.tick();
+    assert.equal(watch.size, 0);
+    end.pause(pauseReasons.full);
+    watch.tick();
+    watch.tick();
+    assert.equal(watch.size, 1);
+    other.resetAndDestroy();
+    await heardOf(heard, watch);
+    assert.equal(watch.size, 0);
+  });
+}
 
 /** Looks until the end is closed. */
 function heardOf(heard: Heard, watch: ResetWatch): Promise<unknown> {

@@ -1,13 +1,17 @@
 /** A TCP connection as one end of a relay. No closure per connection: the handlers are shared and find their end on the socket. */
 import type { Socket } from "node:net";
+import { BareSocket, type BareSocketListener } from "../../core/linux/bare-socket.ts";
 import { errnoOf, namedError } from "../../core/linux/errno.ts";
-import { readBy, type LentReader } from "../../core/linux/lent-reads.ts";
+import { readBy } from "../../core/linux/lent-reads.ts";
 import { nobody, pauseReasons, type ByteEnd, type EndListener, type PauseReason } from "./byte-end.ts";
 import { keep, lendFleeting, mustCopy, takenBack } from "./lending.ts";
 import type { ResetWatch } from "./reset-watch.ts";
 
-export class TcpEnd implements ByteEnd, LentReader {
-  readonly socket: Socket;
+/** A socket of an application. */
+export type EndSocket = BareSocket | Socket;
+
+export class TcpEnd implements ByteEnd, BareSocketListener {
+  readonly socket: EndSocket;
   readonly #watch: ResetWatch | undefined;
   listener: EndListener = nobody;
   #pauses: number = pauseReasons.unjoined;
@@ -16,10 +20,15 @@ export class TcpEnd implements ByteEnd, LentReader {
   /** What happened while nobody was there to be told. */
   #unheard: { error: Error | undefined; closed: boolean } = { error: undefined, closed: false };
 
-  /** @param socket connected, made with allowHalfOpen, and not read from yet. @param watch hears what Node does not. */
-  constructor(socket: Socket, watch?: ResetWatch) {
+  /** @param socket connected, half-open allowed, and not read from yet. @param watch hears what Node does not. */
+  constructor(socket: EndSocket, watch?: ResetWatch) {
     this.socket = socket;
     this.#watch = watch;
+    if (socket instanceof BareSocket) socket.listener = this;
+    else this.#listenTo(socket);
+  }
+
+  #listenTo(socket: Socket): void {
     (socket as OwnedSocket)[owner] = this;
     // Paused first: a 'data' listener on a stream that nobody paused starts it.
     socket.pause();
@@ -49,6 +58,7 @@ export class TcpEnd implements ByteEnd, LentReader {
   reset(): void {
     this.#silenced = true;
     const { socket } = this;
+    if (socket instanceof BareSocket) return socket.reset();
     // While a shutdown() is under way libuv refuses to reset (uv_tcp_close_reset: EINVAL), and Node would neither close nor say so.
     const shuttingDown = socket.writableEnded && !socket.writableFinished && socket.writableLength === 0;
     if (shuttingDown && !socket.destroyed) socket.once("finish", resetAndDestroy);
@@ -80,7 +90,7 @@ export class TcpEnd implements ByteEnd, LentReader {
     this.socket.destroy(namedError("poll", errno));
   }
 
-  /** @internal LentReader. */
+  /** @internal BareSocketListener, and LentReader. */
   read(bytes: Uint8Array): void {
     const before = lendFleeting();
     try {
@@ -90,20 +100,25 @@ export class TcpEnd implements ByteEnd, LentReader {
     }
   }
 
-  /** @internal for the handlers below. */
+  /** @internal BareSocketListener, and for the handlers below. */
   ended(): void {
     this.#watch?.add(this);
     this.listener.ended(this);
   }
 
-  /** @internal for the handlers below. */
+  /** @internal as above. */
+  drained(): void {
+    this.listener.drained(this);
+  }
+
+  /** @internal as above. */
   closed(): void {
     this.#watch?.remove(this);
     if (this.listener === nobody) this.#unheard.closed = true;
     else this.listener.closed(this);
   }
 
-  /** @internal for the handlers below. */
+  /** @internal as above. */
   failed(error: Error): void {
     if (this.listener === nobody) this.#unheard.error ??= error;
     if (this.#silenced || this.listener === nobody) return;
@@ -140,8 +155,7 @@ function onEnd(this: OwnedSocket): void {
 }
 
 function onDrain(this: OwnedSocket): void {
-  const end = this[owner];
-  end?.listener.drained(end);
+  this[owner]?.drained();
 }
 
 function onError(this: OwnedSocket, error: Error): void {

@@ -1,8 +1,7 @@
 /** A connection that the kernel brought to one of a pod's captured ports, from being accepted to its first byte or its refusal. */
-import type { Socket } from "node:net";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import type { Connection } from "../connection/connection.ts";
-import { TcpEnd } from "../relay/tcp-end.ts";
+import { TcpEnd, type EndSocket } from "../relay/tcp-end.ts";
 import type { WorkerContext } from "./context.ts";
 import type { ServedPod } from "./pod.ts";
 import type { Failure } from "./socket-errors.ts";
@@ -14,7 +13,7 @@ import type { Failure } from "./socket-errors.ts";
 export async function serveCaptured(
   context: WorkerContext,
   pod: ServedPod,
-  socket: Socket,
+  socket: EndSocket,
   facts: ConnectionFacts,
   serve: (connection: Connection, client: TcpEnd) => Promise<Failure | undefined>,
 ): Promise<void> {

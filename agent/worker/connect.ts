@@ -1,6 +1,7 @@
 /** connect() inside a pod, as a promise that settles once: the connected socket, or why not. */
 import type { Socket } from "node:net";
-import { errnoOf, namedError } from "../../core/linux/errno.ts";
+import { errnoOf, LinuxError, namedError } from "../../core/linux/errno.ts";
+import type { EndSocket } from "../relay/tcp-end.ts";
 import { connectFailure, type Failure } from "./socket-errors.ts";
 import type { ConnectRequest, WorkerContext } from "./context.ts";
 
@@ -12,7 +13,7 @@ export async function connectFrom(
   context: WorkerContext,
   request: Omit<ConnectRequest, "from"> & { readonly from?: string | undefined },
   withinMs = context.settings.connectDeadlineMs,
-): Promise<Socket | Failure> {
+): Promise<EndSocket | Failure> {
   const { from: address, ...rest } = request;
   if (address === undefined) return settled(await connectOnce(context, rest, withinMs));
   const { sourcePorts } = context;
@@ -27,11 +28,27 @@ export async function connectFrom(
   return settled(await connectOnce(context, { ...rest, from: { address } }, withinMs));
 }
 
-export function isFailure(result: Socket | Failure): result is Failure {
+export function isFailure(result: EndSocket | Failure): result is Failure {
   return "reason" in result;
 }
 
-function connectOnce(context: WorkerContext, request: ConnectRequest, withinMs: number): Promise<Socket | Error> {
+function connectOnce(context: WorkerContext, request: ConnectRequest, withinMs: number): Promise<EndSocket | Error> {
+  const { clock, connectBare } = context;
+  if (connectBare === undefined) return connectOrdinary(context, request, withinMs);
+  return new Promise((resolve) => {
+    const socket = connectBare(request, (error) => {
+      cancel();
+      resolve(error ?? socket);
+    });
+    if (socket instanceof LinuxError) return resolve(socket);
+    const cancel = clock.after(withinMs, () => {
+      socket.destroy();
+      resolve(timedOut());
+    });
+  });
+}
+
+function connectOrdinary(context: WorkerContext, request: ConnectRequest, withinMs: number): Promise<Socket | Error> {
   return new Promise((resolve) => {
     const socket = context.connect({ ...request, lendsReads: true });
     const settle = (result: Socket | Error): void => {
@@ -42,7 +59,7 @@ function connectOnce(context: WorkerContext, request: ConnectRequest, withinMs: 
     };
     const connected = (): void => settle(socket);
     const cancel = context.clock.after(withinMs, () => {
-      settle(namedError("connect", "ETIMEDOUT"));
+      settle(timedOut());
       socket.on("error", ignore);
       socket.destroy();
     });
@@ -51,7 +68,11 @@ function connectOnce(context: WorkerContext, request: ConnectRequest, withinMs: 
   });
 }
 
-function settled(result: Socket | Error): Socket | Failure {
+function timedOut(): LinuxError {
+  return namedError("connect", "ETIMEDOUT");
+}
+
+function settled(result: EndSocket | Error): EndSocket | Failure {
   return result instanceof Error ? connectFailure(result) : result;
 }
 

@@ -3,6 +3,8 @@ import type { Clock } from "../../core/base/clock.ts";
 import type { Log } from "../../core/base/log.ts";
 import type { Random } from "../../core/base/random.ts";
 import type { Endpoint } from "../../core/base/ip.ts";
+import type { BareSocket } from "../../core/linux/bare-socket.ts";
+import type { LinuxError } from "../../core/linux/errno.ts";
 import type { KeepAlive } from "../../core/linux/sockets.ts";
 import type { Socket } from "node:net";
 import type { ConnectionRegistry } from "../connection/registry.ts";
@@ -19,6 +21,7 @@ import type { TunnelLimits } from "../tunnel/tunnel.ts";
 import type { DnsHost, DnsWorkerSettings } from "../dns/host.ts";
 import type { Revocations } from "../revocation/revocations.ts";
 import type { ResetWatch } from "../relay/reset-watch.ts";
+import type { EndSocket } from "../relay/tcp-end.ts";
 import type { MemoryBudget } from "./memory-watch.ts";
 import type { Ejections } from "./ejections.ts";
 import type { WorkerMesh } from "./mesh.ts";
@@ -62,9 +65,14 @@ export interface WorkerContext {
   readonly resolver: HostResolver;
   /** core/linux/sockets.ts connectTcp; a test without namespaces passes its own. */
   readonly connect: (options: ConnectRequest) => Socket;
+  /** core/linux/sockets.ts connectBare; undefined where applications' sockets have to be Node's own. */
+  readonly connectBare: ConnectBare | undefined;
   /** Where a captured connection was going; undefined where the kernel can't say. */
-  readonly originalDestination: (socket: Socket) => Endpoint | undefined;
+  readonly originalDestination: (socket: EndSocket) => Endpoint | undefined;
 }
+
+/** @param connected hears once, later, unless the socket is destroyed. @returns why nothing was begun. */
+export type ConnectBare = (options: ConnectRequest, connected: (error?: LinuxError) => void) => BareSocket | LinuxError;
 
 export interface ConnectRequest {
   readonly netns: number | undefined;

@@ -125,8 +125,7 @@ async function connectInside(
   }
   if (connection.state.phase !== "deciding") {
     // Taken back, or no longer allowed, while the application was being connected to.
-    socket.on("error", () => {});
-    socket.resetAndDestroy();
+    new TcpEnd(socket).reset();
     const { reason } = connection.state as { reason: Failure["reason"] };
     return { reason, status: closeReason(reason).status ?? connectStatus.unavailable, details: {} };
   }

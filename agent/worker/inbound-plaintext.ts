@@ -1,9 +1,8 @@
 /** A plaintext connection to a pod, redirected to 15006 (agent-wire 1.9): policies see no identity; the application sees the client's address. */
-import type { Socket } from "node:net";
 import { decideInboundPlaintext } from "../../core/decision/inbound.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
 import type { Connection } from "../connection/connection.ts";
-import { TcpEnd } from "../relay/tcp-end.ts";
+import { TcpEnd, type EndSocket } from "../relay/tcp-end.ts";
 import { serveCaptured } from "./captured.ts";
 import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
@@ -15,7 +14,7 @@ import type { Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
 
 /** Takes over an accepted socket that nobody has read from. */
-export async function handleInboundPlaintext(context: WorkerContext, pod: ServedPod, socket: Socket): Promise<void> {
+export async function handleInboundPlaintext(context: WorkerContext, pod: ServedPod, socket: EndSocket): Promise<void> {
   const source = peerOf(socket);
   if (source === undefined) return void socket.destroy();
   const facts: ConnectionFacts = {
@@ -34,7 +33,7 @@ export async function handleInboundPlaintext(context: WorkerContext, pod: Served
 async function connectInside(
   context: WorkerContext,
   pod: ServedPod,
-  socket: Socket,
+  socket: EndSocket,
   client: TcpEnd,
   connection: Connection,
 ): Promise<Failure | undefined> {

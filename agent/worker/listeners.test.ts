@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
-import { connect, createServer, type Socket } from "node:net";
+import { connect, createServer } from "node:net";
 import { once } from "node:events";
 import { readlinkSync } from "node:fs";
 import { test } from "node:test";
 import { LinuxError } from "../../core/linux/errno.ts";
-import { duplicateDescriptor, listenTcp } from "../../core/linux/sockets.ts";
-import { Listeners } from "./listeners.ts";
+import { BareSocket } from "../../core/linux/bare-socket.ts";
+import { libc } from "../../core/linux/libc.ts";
+import { descriptorOf, duplicateDescriptor, listenTcp } from "../../core/linux/sockets.ts";
+import { tested } from "../../test/support/socket-kinds.ts";
+import type { EndSocket } from "../relay/tcp-end.ts";
+import { Listeners, type AcceptHandlers } from "./listeners.ts";
+import { localOf, peerOf } from "./socket-ends.ts";
 
 /** A listening socket on a port of its own, and the port. */
 async function socketOf(): Promise<{ fd: number; port: number }> {
@@ -27,14 +32,14 @@ function copyOf(fd: number): number {
 test("sockets that are held leave every connection to whoever else accepts, and take part once they are opened", async () => {
   const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
   const { promise: opening, resolve: open } = Promise.withResolvers<void>();
-  const ours: Socket[] = [];
-  const accepted = (socket: Socket): void => void ours.push(socket);
+  const ours: EndSocket[] = [];
+  const accepted = (socket: EndSocket): void => void ours.push(socket);
   const predecessor = createServer((socket) => socket.end("predecessor")).listen({ fd: copyOf(outbound.fd) });
   await once(predecessor, "listening");
   const listeners = new Listeners(
     { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd },
     { outbound: accepted, plaintext: accepted, hbone: accepted },
-    opening,
+    { isBare: tested.kind === "bare", opening },
   );
   for (let round = 0; round < 50; round++) {
     const [answer] = (await once(connect(outbound.port, "127.0.0.1"), "data")) as [Buffer];
@@ -59,7 +64,11 @@ test("sockets that were never opened are closed, and opening comes too late", as
   const { promise: opening, resolve: open } = Promise.withResolvers<void>();
   const descriptors = { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd };
   const nobody = (): void => assert.fail("nothing may be accepted");
-  const listeners = new Listeners(descriptors, { outbound: nobody, plaintext: nobody, hbone: nobody }, opening);
+  const listeners = new Listeners(
+    descriptors,
+    { outbound: nobody, plaintext: nobody, hbone: nobody },
+    { isBare: tested.kind === "bare", opening },
+  );
   await listeners.closeCaptures();
   await listeners.closeHbone();
   open();
@@ -71,12 +80,49 @@ test("sockets that were never opened are closed, and opening comes too late", as
   }
 });
 
+test("what comes is of the kind that was asked for, knows its ends, and sends without delay", async () => {
+  const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
+  const came: { port: keyof AcceptHandlers; socket: EndSocket }[] = [];
+  const listeners = new Listeners(
+    { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd },
+    {
+      outbound: (socket) => came.push({ port: "outbound", socket }),
+      plaintext: (socket) => came.push({ port: "plaintext", socket }),
+      hbone: (socket) => came.push({ port: "hbone", socket }),
+    },
+    { isBare: tested.kind === "bare" },
+  );
+  await listeners.listening;
+  for (const [name, { port }] of Object.entries({ outbound, plaintext, hbone })) {
+    const client = connect({ port, host: "127.0.0.1" });
+    await once(client, "connect");
+    while (came.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    const { port: at, socket } = came.pop()!;
+    assert.equal(at, name);
+    assert.equal(socket instanceof BareSocket, tested.kind === "bare" && name !== "hbone");
+    assert.deepEqual(peerOf(socket), { address: "127.0.0.1", port: client.localPort });
+    assert.deepEqual(localOf(socket), { address: "127.0.0.1", port });
+    const noDelay = new Int32Array(1);
+    const [SOL_TCP, TCP_NODELAY] = [6, 1];
+    assert.equal(libc.getsockopt(descriptorOf(socket) ?? -1, SOL_TCP, TCP_NODELAY, noDelay, Int32Array.of(4)), 0);
+    assert.equal(noDelay[0], 1);
+    client.on("error", () => {});
+    socket.destroy();
+  }
+  await listeners.closeCaptures();
+  await listeners.closeHbone();
+});
+
 test("H101 what is paused refuses nobody: it waits, for another worker or for the end of the pause", async () => {
   const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
-  const ours: Socket[] = [];
-  const accepted = (socket: Socket): void => void ours.push(socket);
+  const ours: EndSocket[] = [];
+  const accepted = (socket: EndSocket): void => void ours.push(socket);
   const descriptors = { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd };
-  const listeners = new Listeners(descriptors, { outbound: accepted, plaintext: accepted, hbone: accepted });
+  const listeners = new Listeners(
+    descriptors,
+    { outbound: accepted, plaintext: accepted, hbone: accepted },
+    { isBare: tested.kind === "bare" },
+  );
   await listeners.listening;
   for (let round = 1; round <= 3; round++) {
     listeners.pause();

@@ -1,37 +1,54 @@
 /** A worker's share of a pod's three listening sockets: its own duplicates of descriptors that every worker accepts from. */
 import { createServer, Socket, type Server, type SocketConstructorOpts } from "node:net";
 import { LinuxError } from "../../core/linux/errno.ts";
-import { withLentReads } from "../../core/linux/lent-reads.ts";
-import { closeDescriptor, descriptorOf, duplicateDescriptor } from "../../core/linux/sockets.ts";
+import { BareSocket } from "../../core/linux/bare-socket.ts";
+import { lendingSocket, withLentReads } from "../../core/linux/lent-reads.ts";
+import { closeDescriptor, descriptorOf, duplicateDescriptor, setNoDelay } from "../../core/linux/sockets.ts";
+import { acceptHandles, type TcpHandle } from "../../core/linux/tcp-handle.ts";
+import type { EndSocket } from "../relay/tcp-end.ts";
 import { listenBacklog, noDescriptor, type PodDescriptors } from "../worker-messages.ts";
 
 export interface AcceptHandlers {
-  readonly outbound: (socket: Socket) => void;
-  readonly plaintext: (socket: Socket) => void;
+  readonly outbound: (socket: EndSocket) => void;
+  readonly plaintext: (socket: EndSocket) => void;
   readonly hbone: (socket: Socket) => void;
 }
 
-type Accepted = (socket: Socket) => void;
+/** What is made of an accepted connection, as Node gives it, and as a handle: undefined where handles are not to be relied upon. */
+interface Accepted {
+  readonly socket: (socket: Socket) => void;
+  readonly handle: ((handle: TcpHandle) => void) | undefined;
+}
+
+export interface ListenersOptions {
+  /** Whether handles are to be relied upon, so that applications' sockets come as core/linux/bare-socket.ts makes them. */
+  readonly isBare: boolean;
+  /** Nothing is accepted before it settles: what comes waits in the kernel, or is another agent's. Undefined: at once. */
+  readonly opening?: Promise<void> | undefined;
+  /** Nothing is accepted before `resume`. */
+  readonly paused?: boolean;
+}
 
 export class Listeners {
   /** Settles when all three are accepted from, or never will be. */
   readonly listening: Promise<void>;
-  readonly #handlers: AcceptHandlers;
+  readonly #accepted: Readonly<Record<keyof AcceptHandlers, Accepted>>;
   #captures: Servers;
   #hbone: Servers;
   /** What comes waits in the kernel meanwhile. */
   #paused: boolean;
   #mayOpen = false;
 
-  /**
-   * @param descriptors owned from now on.
-   * @param opening nothing is accepted before it settles: what comes waits in the kernel, or is another agent's. Undefined: at once.
-   * @param paused nothing is accepted before `resume`.
-   */
-  constructor(descriptors: PodDescriptors, handlers: AcceptHandlers, opening?: Promise<void>, paused = false) {
+  /** @param descriptors owned from now on. */
+  constructor(descriptors: PodDescriptors, handlers: AcceptHandlers, options: ListenersOptions) {
     const { outbound, plaintext, hbone } = descriptors;
-    this.#handlers = handlers;
+    const { isBare, opening, paused = false } = options;
     this.#paused = paused;
+    this.#accepted = {
+      outbound: isBare ? bare(handlers.outbound) : ordinary(handlers.outbound),
+      plaintext: isBare ? bare(handlers.plaintext) : ordinary(handlers.plaintext),
+      hbone: isBare ? lending(handlers.hbone) : ordinary(handlers.hbone),
+    };
     const captures = [outbound, plaintext].filter((fd) => fd !== noDescriptor);
     // The agent's own pod captures nothing.
     this.#captures = captures.length === 0 ? { kind: "closed" } : hold(captures);
@@ -72,7 +89,7 @@ export class Listeners {
   #open(): Promise<unknown> {
     this.#mayOpen = true;
     if (this.#paused) return Promise.resolve();
-    const { outbound, plaintext, hbone } = this.#handlers;
+    const { outbound, plaintext, hbone } = this.#accepted;
     const captures = accept(this.#captures, [outbound, plaintext]);
     const tunnels = accept(this.#hbone, [hbone]);
     this.#captures = captures.servers;
@@ -147,14 +164,27 @@ export async function acceptQueued(): Promise<void> {
   for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
+function ordinary(accepted: (socket: Socket) => void): Accepted {
+  return { socket: (socket) => accepted(withLentReads(socket)), handle: undefined };
+}
+
+function lending(accepted: (socket: Socket) => void): Accepted {
+  return { ...ordinary(accepted), handle: (handle) => accepted(lendingSocket({ handle })) };
+}
+
+function bare(accepted: (socket: EndSocket) => void): Accepted {
+  return { ...ordinary(accepted), handle: (handle) => accepted(new BareSocket(handle)) };
+}
+
 function listen(fd: number, accepted: Accepted): { server: Server; listening: Promise<void> } {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) =>
-    accepted(withLentReads(socket)),
-  );
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, accepted.socket);
   const listening = new Promise<void>((resolve, reject) => {
     server.once("listening", resolve);
     server.once("error", reject);
   });
+  // What is accepted has it from there.
+  const isInherited = setNoDelay(fd) === undefined;
   server.listen({ fd }, listenBacklog);
+  if (isInherited && accepted.handle !== undefined) acceptHandles(server, accepted.handle);
   return { server, listening };
 }

@@ -2,6 +2,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { systemClock } from "../../core/base/clock.ts";
 import { createLog } from "../../core/base/log.ts";
+import { bareSocketFault } from "../../core/linux/bare-socket-check.ts";
 import { preferTurnsOf } from "../../core/linux/scheduling.ts";
 import { AccessLog } from "../access-log/access-log.ts";
 import { IdleMemory, restOfThread } from "../idle-memory.ts";
@@ -17,6 +18,10 @@ const log = createLog("worker", { worker: start.index });
 // it may, on processors that a node's applications want, too.
 const unheard = preferTurnsOf(100_000);
 if (unheard !== undefined) log.debug({ error: unheard.type }, "the kernel takes no wish for short turns");
+// What is posted meanwhile waits for its listener.
+const fault = await bareSocketFault();
+if (fault !== undefined)
+  log.warn({ fault }, "applications' sockets are net.Sockets, which cost more: Node's own handles are not as expected");
 const accessLog = new AccessLog({ clock: systemClock, worker: start.index, node: start.settings.node });
 const worker = new DataPlaneWorker(start, {
   clock: systemClock,
@@ -24,6 +29,7 @@ const worker = new DataPlaneWorker(start, {
   policyLog: createLog("policy", { worker: start.index }),
   dnsLog: createLog("dns", { worker: start.index }),
   accessLog,
+  plainSockets: fault !== undefined,
   send: (message) => port.postMessage(message),
   onPushOver: () => memory.muchIsOver(),
 });

@@ -2,7 +2,6 @@
  * A connection that a pod opened and the kernel redirected to 15001 (agent-wire 1.6): where was it going, where does the mesh
  * say it goes, and then bytes. Nothing is read from the application before there is somewhere to put it.
  */
-import type { Socket } from "node:net";
 import { isLoopback, type Endpoint } from "../../core/base/ip.ts";
 import { printable } from "../../core/base/printable.ts";
 import { isOwnPort } from "../../core/decision/own-ports.ts";
@@ -16,7 +15,7 @@ import type { TraceContext } from "../../core/protocol/hbone/trace-context.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { Connection } from "../connection/connection.ts";
 import type { ConnectionFacts } from "../connection/close-record.ts";
-import { TcpEnd } from "../relay/tcp-end.ts";
+import { TcpEnd, type EndSocket } from "../relay/tcp-end.ts";
 import { TunnelError } from "../tunnel/tunnel.ts";
 import { sourceLabels } from "../metrics/traffic-labels.ts";
 import { Attempts, attemptWithinMs } from "./attempts.ts";
@@ -31,7 +30,7 @@ import { nextTraceContext } from "./trace-ids.ts";
 import { TunnelDialer } from "./tunnel-dialer.ts";
 
 /** Takes over an accepted socket that nobody has read from. */
-export async function handleOutbound(context: WorkerContext, pod: ServedPod, socket: Socket): Promise<void> {
+export async function handleOutbound(context: WorkerContext, pod: ServedPod, socket: EndSocket): Promise<void> {
   const source = peerOf(socket);
   // Gone before it could be asked: there is nobody to serve and nothing to tell.
   if (source === undefined) return void socket.destroy();
@@ -59,7 +58,7 @@ class Outbound {
   }
 
   /** @returns why it was not opened, or undefined once bytes flow. */
-  async run(socket: Socket): Promise<Failure | undefined> {
+  async run(socket: EndSocket): Promise<Failure | undefined> {
     const { facts } = this.#connection;
     const target = this.#context.originalDestination(socket);
     if (target === undefined) return failure("NO_ORIGINAL_DST");

@@ -9,6 +9,7 @@ import { PodDns } from "../dns/pod-dns.ts";
 import { HboneServer } from "../tunnel/hbone-server.ts";
 import { TunnelPool } from "../tunnel/pool.ts";
 import { PodConnections } from "../pod-connections.ts";
+import type { EndSocket } from "../relay/tcp-end.ts";
 import type { TunnelError } from "../tunnel/tunnel.ts";
 import type { PodDelivery } from "../worker-messages.ts";
 import type { WorkerCertificate } from "./certificates.ts";
@@ -80,11 +81,11 @@ export class ServedPod {
     this.#connections = connections;
     this.#home = new PodHome({ home: delivery.home, own: context.index, connections, signs: context.signs });
     const handlers = {
-      outbound: (socket: Socket) => {
+      outbound: (socket: EndSocket) => {
         context.gate.accepted();
         this.#guard(handleOutbound(context, this, socket));
       },
-      plaintext: (socket: Socket) => {
+      plaintext: (socket: EndSocket) => {
         context.gate.accepted();
         this.#guard(handleInboundPlaintext(context, this, socket));
       },
@@ -95,7 +96,11 @@ export class ServedPod {
       },
     };
     const opening = delivery.inherited ? this.#able() : undefined;
-    this.#listeners = new Listeners(delivery.descriptors, handlers, opening, !this.#home.accepts);
+    this.#listeners = new Listeners(delivery.descriptors, handlers, {
+      isBare: context.connectBare !== undefined,
+      opening,
+      paused: !this.#home.accepts,
+    });
     const { dns = [] } = delivery.descriptors;
     if (context.dns !== undefined && dns.length > 0) this.#dns = new PodDns(context.dns, this, dns, onGone, opening);
     this.#accept(this.#home.accepts);

@@ -1,14 +1,17 @@
 /** The two ends of a socket, canonical: what a wildcard socket calls ::ffff:10.0.0.1 is 10.0.0.1 everywhere else. */
-import type { Socket } from "node:net";
+import { BareSocket } from "../../core/linux/bare-socket.ts";
+import type { EndSocket } from "../relay/tcp-end.ts";
 import { socketIp, type Endpoint } from "../../core/base/ip.ts";
 
 /** The TCP peer; undefined once the socket is gone. */
-export function peerOf(socket: Socket): Endpoint | undefined {
+export function peerOf(socket: EndSocket): Endpoint | undefined {
+  if (socket instanceof BareSocket) return socket.remote;
   return endpointOf(socket.remoteAddress, socket.remotePort);
 }
 
 /** Our own end. */
-export function localOf(socket: Socket): Endpoint | undefined {
+export function localOf(socket: EndSocket): Endpoint | undefined {
+  if (socket instanceof BareSocket) return socket.local;
   return endpointOf(socket.localAddress, socket.localPort);
 }
 

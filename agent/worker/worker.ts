@@ -6,8 +6,9 @@ import { messageOf } from "../../core/base/errors.ts";
 import { takeProfile } from "../admin/profile.ts";
 import { systemRandom } from "../../core/base/random.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
+import { canBeBare } from "../../core/linux/bare-socket.ts";
 import { originalDestination } from "../../core/linux/original-destination.ts";
-import { closeDescriptor, connectTcp } from "../../core/linux/sockets.ts";
+import { closeDescriptor, connectBare, connectTcp, type ConnectOptions } from "../../core/linux/sockets.ts";
 import { CountingDnsObserver } from "../dns/observer.ts";
 import { workerDnsHost } from "../dns/worker-host.ts";
 import type { AccessLog } from "../access-log/access-log.ts";
@@ -33,7 +34,7 @@ import { stillness, VitalSigns } from "../vital-signs.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import { AcceptGate, type GateReason } from "./accept-gate.ts";
 import { WorkerCertificates } from "./certificates.ts";
-import type { WorkerContext } from "./context.ts";
+import type { ConnectRequest, WorkerContext } from "./context.ts";
 import { Ejections } from "./ejections.ts";
 import { MeshTurns } from "./mesh-turns.ts";
 import { WorkerMesh } from "./mesh.ts";
@@ -55,7 +56,9 @@ export interface WorkerModules {
   /** What a large push took on its way is nobody's any more. */
   readonly onPushOver?: () => void;
   /** Where tests have no namespaces to connect in. */
-  readonly overrides?: Partial<Pick<WorkerContext, "connect" | "originalDestination" | "resolver">>;
+  readonly overrides?: Partial<Pick<WorkerContext, "connect" | "connectBare" | "originalDestination" | "resolver">>;
+  /** Applications' sockets are net.Sockets. So they are with the engine `node`, of which all is the reference. */
+  readonly plainSockets?: boolean;
 }
 
 export class DataPlaneWorker {
@@ -117,15 +120,17 @@ export class DataPlaneWorker {
       memory: new MemoryWatch(settings.memory),
       onChange: (reason) => this.#gateChanged(reason),
     });
-    const connect: WorkerContext["connect"] = ({ netns, remote, from, lendsReads = false }) =>
-      connectTcp({
-        netns,
-        remote,
-        lendsReads,
-        ...(from !== undefined && { local: from, transparent: true }),
-        ...(settings.packetMark !== undefined && { mark: settings.packetMark }),
-        ...(settings.keepAlive && { keepAlive: settings.keepAlive }),
-      });
+    const optionsOf = ({ netns, remote, from, lendsReads }: ConnectRequest): ConnectOptions => ({
+      netns,
+      remote,
+      ...(lendsReads && { lendsReads }),
+      ...(from !== undefined && { local: from, transparent: true }),
+      ...(settings.packetMark !== undefined && { mark: settings.packetMark }),
+      ...(settings.keepAlive && { keepAlive: settings.keepAlive }),
+    });
+    const connect: WorkerContext["connect"] = (request) => connectTcp(optionsOf(request));
+    const isBare =
+      modules.plainSockets !== true && settings.engine !== "node" && canBeBare() && overrides?.connect === undefined;
     const destinationOf: WorkerContext["originalDestination"] = (socket) => {
       const destination = originalDestination(socket);
       return destination instanceof LinuxError ? undefined : destination;
@@ -166,6 +171,7 @@ export class DataPlaneWorker {
       sourcePorts: new SourcePorts(systemRandom),
       resolver: new HostResolver({ clock, lookup: dnsLookup(), deadlineMs: settings.connectDeadlineMs }),
       connect,
+      connectBare: isBare ? (request, connected) => connectBare(optionsOf(request), connected) : undefined,
       originalDestination: destinationOf,
       dns:
         settings.dns &&

@@ -17,6 +17,7 @@ import { Pods } from "../../agent/pods.ts";
 import { alpn, secureOptions } from "../../agent/tunnel/tls.ts";
 import type { ToWorker, WorkerDump } from "../../agent/worker-messages.ts";
 import type { ConnectRequest } from "../../agent/worker/context.ts";
+import { localOf } from "../../agent/worker/socket-ends.ts";
 import { DataPlaneWorker } from "../../agent/worker/worker.ts";
 import { WorkloadCertificates } from "../../agent/workload-certificates.ts";
 import { CertificateManager } from "../../control/client/certificates/manager.ts";
@@ -239,8 +240,8 @@ export class ChurnWorld {
         },
         overrides: {
           connect: (request) => this.#connectTunnel(request),
-          originalDestination: ({ localAddress = "" }) => {
-            const [, , high = 0, low = 0] = localAddress.split(".").map(Number);
+          originalDestination: (socket) => {
+            const [, , high = 0, low = 0] = (localOf(socket)?.address ?? "").split(".").map(Number);
             return { address: peerAddress, port: high * 256 + low };
           },
         },

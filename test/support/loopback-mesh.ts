@@ -9,19 +9,21 @@ import { AccessLog } from "../../agent/access-log/access-log.ts";
 import type { TlsIdentity } from "../../agent/tunnel/tls.ts";
 import { podConnectionCells } from "../../agent/pod-connections.ts";
 import type { FromWorker, ToWorker } from "../../agent/worker-messages.ts";
-import type { WorkerSettings } from "../../agent/worker/context.ts";
+import type { ConnectRequest, WorkerSettings } from "../../agent/worker/context.ts";
 import type { HostResolver } from "../../agent/worker/resolver.ts";
 import { DataPlaneWorker } from "../../agent/worker/worker.ts";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
 import { formatEndpoint, isLoopback, type Endpoint } from "../../core/base/ip.ts";
 import { silentLog, type Log } from "../../core/base/log.ts";
+import { localOf } from "../../agent/worker/socket-ends.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { setUp } from "../../core/linux/netlink/links.ts";
 import { addRoute } from "../../core/linux/netlink/routes.ts";
-import { listenTcp } from "../../core/linux/sockets.ts";
+import { connectBare, listenTcp } from "../../core/linux/sockets.ts";
 import type { MeshUpdate } from "../../core/decision/mesh-state.ts";
 import { testIdentity } from "./identities.ts";
 import { root } from "./hbone-pair.ts";
+import { tested } from "./socket-kinds.ts";
 import { until } from "./until.ts";
 import { workerSettings } from "./worker-settings.ts";
 
@@ -103,26 +105,37 @@ export class LoopbackMesh {
           this.heard?.(message);
         },
         overrides: {
-          connect: ({ netns, remote, from }) => {
-            const tunnel = this.#hbonePorts.get(formatEndpoint(remote));
-            this.connects += 1;
-            if (tunnel !== undefined) this.tunnelsOpened += 1;
-            return connect({
-              host: remote.address,
-              port: tunnel ?? remote.port,
-              allowHalfOpen: true,
-              noDelay: true,
-              // Left to the kernel, connections to loopback come from loopback.
-              localAddress: from?.address ?? (isLoopback(remote.address) ? undefined : this.#addresses[netns ?? -1]),
-            });
+          connect: (request) => {
+            const { remote, from } = this.#onLoopback(request);
+            const { address: host, port } = remote;
+            return connect({ host, port, allowHalfOpen: true, noDelay: true, localAddress: from });
           },
-          originalDestination: (socket) => this.#targets.get(socket.localPort ?? 0)?.shift(),
+          ...(tested.kind === "bare" &&
+            options.settings?.engine !== "node" && {
+              connectBare: (request, connected) => {
+                const { remote, from } = this.#onLoopback(request);
+                return connectBare({ remote, ...(from !== undefined && { local: { address: from } }) }, connected);
+              },
+            }),
+          originalDestination: (socket) => this.#targets.get(localOf(socket)?.port ?? 0)?.shift(),
           ...(options.resolver && { resolver: options.resolver }),
         },
       },
     );
     accessLog.flush();
     if (options.awaitsPolicies !== true) this.apply({ policiesComplete: true });
+  }
+
+  /** Counted, and with what stands for it here. */
+  #onLoopback({ netns, remote, from }: ConnectRequest): { remote: Endpoint; from: string | undefined } {
+    const tunnel = this.#hbonePorts.get(formatEndpoint(remote));
+    this.connects += 1;
+    if (tunnel !== undefined) this.tunnelsOpened += 1;
+    return {
+      remote: { address: remote.address, port: tunnel ?? remote.port },
+      // Left to the kernel, connections to loopback come from loopback.
+      from: from?.address ?? (isLoopback(remote.address) ? undefined : this.#addresses[netns ?? -1]),
+    };
   }
 
   apply(update: MeshUpdate): void {

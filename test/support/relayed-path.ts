@@ -1,9 +1,10 @@
 /** A client and a server application joined by two relays and a tunnel between them, as two agents would, on loopback. */
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { Relay, type RelayOutcome } from "../../agent/relay/relay.ts";
-import { TcpEnd } from "../../agent/relay/tcp-end.ts";
+import { TcpEnd, type EndSocket } from "../../agent/relay/tcp-end.ts";
 import { TunnelError, type ClientTunnel } from "../../agent/tunnel/tunnel.ts";
 import { openStream, openTunnel, startServer, type TestServer } from "./hbone-pair.ts";
+import { connectEnd, listenForEnds, portOf, tested } from "./socket-kinds.ts";
 
 export interface RelayedPath {
   readonly tunnel: ClientTunnel;
@@ -32,9 +33,8 @@ export async function relayedPath(): Promise<RelayedPath> {
   let inboundEnded: ((outcome: RelayOutcome) => void) | undefined;
   const server = await startServer({
     onStream: (stream) => {
-      const socket = connect({ port: portOf(application), host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
       const ended = inboundEnded;
-      socket.once("connect", () => {
+      void connectEnd(tested.kind, portOf(application)).then((socket) => {
         const first = stream.accept({ ":status": 200 });
         new Relay(first, new TcpEnd(socket), { relayEnded: (outcome) => ended?.(outcome) }).start();
       });
@@ -49,8 +49,8 @@ export async function relayedPath(): Promise<RelayedPath> {
     const inbound = Promise.withResolvers<RelayOutcome>();
     const outbound = Promise.withResolvers<RelayOutcome>();
     inboundEnded = inbound.resolve;
-    const captured = Promise.withResolvers<Socket>();
-    const capture = await listen((socket) => captured.resolve(socket), true);
+    const captured = Promise.withResolvers<EndSocket>();
+    const capture = await listenForEnds(tested.kind, (socket) => captured.resolve(socket));
     const client = connect({ port: portOf(capture), host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
     const arrived = new Promise<Socket>((resolve) => (wanted = resolve));
     const socket = await captured.promise;
@@ -72,11 +72,7 @@ export async function relayedPath(): Promise<RelayedPath> {
   }
 }
 
-function listen(accepted: (socket: Socket) => void, pauseOnConnect = false): Promise<Server> {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect, noDelay: true }, accepted);
+function listen(accepted: (socket: Socket) => void): Promise<Server> {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, accepted);
   return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-}
-
-function portOf(server: Server): number {
-  return (server.address() as AddressInfo).port;
 }
