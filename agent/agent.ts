@@ -276,6 +276,7 @@ export class Agent {
       clusterId,
       node: xdsNode(this.#config),
       clock: systemClock,
+      pace: this.#pace,
       log: this.#log,
       ...xdsCounts(this.#metrics.counters),
       onUpdate: async (update) => {

@@ -10,26 +10,26 @@ export interface Takers<Piece> {
 }
 
 /**
- * Carries `pieces` through to the end and hands each on at once, but for so many at a time that whoever takes them in sets the pace.
+ * Carries `pieces` through to the end and hands each on at once (undefined: there was none in this turn), but for so many at a time that whoever takes them in sets the pace.
  * @returns what they came to, once all have arrived.
  */
 export async function handInPieces<Piece, Result>(
-  pieces: Iterator<Piece, Result>,
+  pieces: Iterator<Piece | undefined, Result>,
   { hand, room, pace }: Takers<Piece>,
 ): Promise<Result> {
   const underWay: Promise<void>[] = [];
-  for (;;) {
+  for (let turn = 1; ; turn++) {
     const beganMs = pace.clock.nowMs();
     const next = pieces.next();
     if (next.done === true) {
       await Promise.all(underWay);
       return next.value;
     }
-    underWay.push(hand(next.value));
+    if (next.value !== undefined) underWay.push(hand(next.value));
     const tookMs = pace.clock.nowMs() - beganMs;
     await room(mostAhead);
     // What is one piece alone needn't wait: the next turn is its end.
-    if (underWay.length > 1) await pace.rest(tookMs);
+    if (turn > 1) await pace.rest(tookMs);
   }
 }
 

@@ -47,6 +47,15 @@ test("F-115 an endpoint that comes before its service is there when the service 
   assert.equal(endpoints(), 1);
 });
 
+test("what is said again as it was comes to nothing, a slice's worth of it in a turn", () => {
+  const mesh = new MeshInventory();
+  const one = (at: number): string =>
+    `- {uid: u${at}, name: n${at}, namespace: shop, workloadIps: [10.1.0.${at}], protocol: HBONE}`;
+  const [, sent] = resourcesOf(["workloads:", ...Array.from({ length: 120 }, (_, at) => one(at))].join("\n"));
+  assert.equal([...mesh.takeInPieces(update(addressType, sent))].filter((slice) => slice !== undefined).length, 3);
+  assert.deepEqual([...mesh.takeInPieces(update(addressType, sent))], [undefined, undefined]);
+});
+
 test("F-111 F-126 H069 one resource that cannot be understood is refused by name; the others count, and its last good version stays", () => {
   const mesh = new MeshInventory();
   mesh.take(update(addressType, addresses));

@@ -11,7 +11,8 @@ import { authorizationType, decodeAuthorization, failClosed, type Policy } from 
 import { WdsError } from "../core/protocol/wds/wds-error.ts";
 import type { MeshWorkload } from "../core/protocol/wds/workload.ts";
 import type { DeltaResource, DeltaUpdate, Rejection } from "../core/protocol/xds/delta-client.ts";
-import { policyInForce, SliceCutter, SliceReader, type MeshSlice } from "./mesh-slice.ts";
+import { firstOctetOf } from "../core/protocol/xds/response-reader.ts";
+import { heaviestSlice, policyInForce, SliceCutter, SliceReader, type MeshSlice } from "./mesh-slice.ts";
 import { SharedOctets, type StoredResource } from "./shared-octets.ts";
 
 export interface Intake {
@@ -45,16 +46,16 @@ export class MeshInventory {
     for (;;) {
       const next = pieces.next();
       if (next.done === true) return { slices, rejected: next.value };
-      slices.push(next.value);
+      if (next.value !== undefined) slices.push(next.value);
     }
   }
 
   /**
-   * The same a slice at a time, for whoever has other things to do in between; to be carried through to its end before another
-   * update is begun. Of addresses services come first, so that nobody who means one meets its workloads without it, and removals last:
+   * The same a slice at a time, for whoever has other things to do in between, or undefined after as much work that came to nothing;
+   * to be carried through to its end before another update is begun. Of addresses services come first, so that nobody who means one meets its workloads without it, and removals last:
    * what takes the place of something is there before that goes.
    */
-  takeInPieces(update: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
+  takeInPieces(update: DeltaUpdate): Generator<MeshSlice | undefined, readonly Rejection[]> {
     switch (update.typeUrl) {
       case addressType:
         return this.#takeAddresses(update);
@@ -130,14 +131,15 @@ export class MeshInventory {
     return slices.filter((slice) => slice !== undefined);
   }
 
-  *#takeAddresses({ resources, removed }: DeltaUpdate): Generator<MeshSlice, readonly Rejection[]> {
+  *#takeAddresses({ resources, removed }: DeltaUpdate): Generator<MeshSlice | undefined, readonly Rejection[]> {
     const cutter = new SliceCutter();
+    let inVain = 0;
     const rejected: Rejection[] = [];
     const gone = new Set(removed);
     for (const kind of ["service", "workload"] as const) {
       for (const resource of resources) {
+        if ((firstOctetOf(resource) === serviceTag) !== (kind === "service")) continue;
         const { bytes } = resource;
-        if ((bytes[0] === serviceTag) !== (kind === "service")) continue;
         const address = this.#read(resource.name, bytes);
         if (address instanceof WdsError) {
           rejected.push({ name: resource.name, reason: address.message });
@@ -148,7 +150,10 @@ export class MeshInventory {
           const full = this.#removeAddress(cutter, resource.name);
           if (full !== undefined) yield full;
         }
-        if (this.#isKnown(resource.name, address, bytes)) continue;
+        if (this.#isKnown(resource.name, address, bytes)) {
+          if (++inVain % heaviestSlice === 0) yield undefined;
+          continue;
+        }
         const full = cutter.add(address.kind, this.#keep(resource.name, address, bytes));
         if (full !== undefined) yield full;
       }

@@ -7,8 +7,9 @@ import { Backoff, type BackoffOptions } from "../../core/base/backoff.ts";
 import type { Clock } from "../../core/base/clock.ts";
 import { messageOf } from "../../core/base/errors.ts";
 import type { Log } from "../../core/base/log.ts";
+import { unhurried, type Pace } from "../../core/base/pace.ts";
 import { systemRandom, type Random } from "../../core/base/random.ts";
-import type { Node } from "../../core/protocol/generated/discovery.ts";
+import type { DeltaDiscoveryRequest, Node } from "../../core/protocol/generated/discovery.ts";
 import { DeltaClient, type DeltaUpdate, type Rejection } from "../../core/protocol/xds/delta-client.ts";
 import { deltaStreams, type DeltaStream } from "./delta-stream.ts";
 import type { ControlEndpoint } from "./grpc-channel.ts";
@@ -19,6 +20,8 @@ export interface XdsSessionModules {
   /** Opens a stream; what can't even begin is an error. */
   readonly open: () => DeltaStream | ControlError;
   readonly clock: Clock;
+  /** Of what a large push takes of this thread. Default: nobody is held up. */
+  readonly pace?: Pace;
   readonly random?: Random;
   readonly log: Log;
 }
@@ -202,9 +205,20 @@ class Session implements XdsSession {
     const rejected = await this.#apply(admitted);
     if (rejected instanceof ControlError) return rejected;
     if (this.#isClosed()) return new ControlError({ code: "control.closed" });
-    stream.send(this.#client.acknowledge(update.nonce, rejected));
+    stream.send(await this.#acknowledgement(update.nonce, rejected));
     this.#note(update, rejected);
     return undefined;
+  }
+
+  async #acknowledgement(nonce: string, rejected: readonly Rejection[]): Promise<DeltaDiscoveryRequest> {
+    const { clock, pace = unhurried(clock) } = this.#modules;
+    const turns = this.#client.acknowledgeInTurns(nonce, rejected);
+    for (;;) {
+      const beganMs = clock.nowMs();
+      const next = turns.next();
+      if (next.done === true) return next.value;
+      await pace.rest(clock.nowMs() - beganMs);
+    }
   }
 
   /** Hands an update on once the one before has been applied. */

@@ -75,26 +75,40 @@ export class DeltaClient {
    * in force; one that has none is remembered without, so that the next stream is sent it again and is told when it goes.
    */
   acknowledge(nonce: string, rejected: readonly Rejection[]): DeltaDiscoveryRequest {
+    const turns = this.acknowledgeInTurns(nonce, rejected);
+    for (;;) {
+      const next = turns.next();
+      if (next.done === true) return next.value;
+    }
+  }
+
+  /** The same a little at a time, for whoever has other things to do in between. */
+  *acknowledgeInTurns(nonce: string, rejected: readonly Rejection[]): Generator<undefined, DeltaDiscoveryRequest> {
     const update = this.#pending.get(nonce);
     this.#pending.delete(nonce);
-    if (update !== undefined) this.#remember(update, rejected);
+    if (update !== undefined) yield* this.#remember(update, rejected);
     const request = { ...emptyRequest(update?.typeUrl ?? ""), responseNonce: nonce };
     if (rejected.length === 0) return request;
     const message = rejected.map(({ name, reason }) => `${name}: ${reason}`).join("; ");
     return { ...request, errorDetail: { code: 0, message: message.slice(0, longestDetail), details: [] } };
   }
 
-  #remember(update: DeltaUpdate, rejected: readonly Rejection[]): void {
+  *#remember(update: DeltaUpdate, rejected: readonly Rejection[]): Generator<undefined, void> {
     const held = this.#held.get(update.typeUrl);
     if (held === undefined) return;
     this.#answered.add(update.typeUrl);
     const refused = new Set(rejected.map(({ name }) => name));
     for (const name of update.removed) held.delete(name);
+    let remembered = 0;
     for (const { name, version } of update.resources) {
       held.set(name, refused.has(name) ? (held.get(name) ?? "") : version);
+      if (++remembered % rememberedInTurn === 0) yield undefined;
     }
   }
 }
+
+/** A third of a millisecond. */
+const rememberedInTurn = 1_000;
 
 function emptyRequest(typeUrl: string): DeltaDiscoveryRequest {
   return {

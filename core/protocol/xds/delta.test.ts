@@ -15,6 +15,17 @@ const node = {
   metadata: undefined,
 };
 
+test("a large update is acknowledged in turns, and then all of it is remembered", () => {
+  const client = new DeltaClient({ node, types: [addresses] });
+  const resources = Array.from({ length: 2_500 }, (_, at) => ({ ...resource(`w${at}`, "1") }));
+  client.decode({ typeUrl: addresses, nonce: "n", resources, removed: [] });
+  const turns = client.acknowledgeInTurns("n", []);
+  assert.deepEqual([turns.next().done, turns.next().done], [false, false]);
+  const last = turns.next();
+  assert.equal(last.done === true && last.value.responseNonce, "n");
+  assert.equal(client.held(addresses), 2_500);
+});
+
 /** One agent and its control, joined by a link that can be cut at any time. Everything crosses it as bytes. */
 class World {
   readonly logs = new Map([

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { DeltaDiscoveryResponse, type Resource } from "../generated/discovery.ts";
 import type { DeltaUpdate } from "./delta-client.ts";
-import { readDeltaResponse, updateOf } from "./response-reader.ts";
+import { firstOctetOf, readDeltaResponse, updateOf } from "./response-reader.ts";
 
 test("a response is read as the generated decoder reads it", () => {
   fc.assert(
@@ -67,6 +67,7 @@ function assertSame(octets: Buffer): void {
 function read(by: () => DeltaUpdate): unknown {
   try {
     const { resources, ...rest } = by();
+    for (const resource of resources) assert.equal(firstOctetOf(resource), resource.bytes[0]);
     const plain = resources.map(({ name, version, bytes }) => [name, version, Buffer.from(bytes).toString("hex")]);
     return { ...rest, resources: plain };
   } catch {

@@ -24,6 +24,11 @@ export function updateOf({ typeUrl, nonce, resources, removedResources }: DeltaD
   };
 }
 
+/** What tells kinds of a type apart, of fifty thousand without a look at the rest. */
+export function firstOctetOf(resource: DeltaResource): number | undefined {
+  return resource instanceof OnWire ? resource.firstOctet : resource.bytes[0];
+}
+
 class OnWire implements DeltaResource {
   readonly #octets: Buffer;
   readonly #parts: Parts;
@@ -40,6 +45,11 @@ class OnWire implements DeltaResource {
 
   get version(): string {
     return this.#octets.toString("utf8", this.#parts.versionFrom, this.#parts.versionTo);
+  }
+
+  get firstOctet(): number | undefined {
+    const { from, to } = this.#parts;
+    return from < to ? this.#octets[from] : undefined;
   }
 
   get bytes(): Uint8Array {
