@@ -10,7 +10,8 @@ export interface Takers<Piece> {
 }
 
 /**
- * Carries `pieces` through to the end and hands each on at once (undefined: there was none in this turn), but for so many at a time that whoever takes them in sets the pace.
+ * Carries `pieces` through to the end and hands each on at once (undefined: there was none in this turn), but for so many at a time that
+ * whoever takes them in sets the pace.
  * @returns what they came to, once all have arrived.
  */
 export async function handInPieces<Piece, Result>(

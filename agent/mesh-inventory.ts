@@ -52,8 +52,8 @@ export class MeshInventory {
 
   /**
    * The same a slice at a time, for whoever has other things to do in between, or undefined after as much work that came to nothing;
-   * to be carried through to its end before another update is begun. Of addresses services come first, so that nobody who means one meets its workloads without it, and removals last:
-   * what takes the place of something is there before that goes.
+   * to be carried through to its end before another update is begun. Of addresses services come first, so that nobody who means one meets
+   * its workloads without it, and removals last: what takes the place of something is there before that goes.
    */
   takeInPieces(update: DeltaUpdate): Generator<MeshSlice | undefined, readonly Rejection[]> {
     switch (update.typeUrl) {
