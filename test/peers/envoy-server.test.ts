@@ -44,6 +44,8 @@ for (const engine of engines)
     let client: LoopbackPod;
     const apps: { close: () => void }[] = [];
     const accepted: Socket[] = [];
+    /** How many lines there were before the last connection was opened. */
+    let earlier = 0;
 
     before(async () => {
       if (skip !== false) return;
@@ -255,6 +257,7 @@ for (const engine of engines)
 
     async function open(target: Endpoint = { address: gatewayAddress, port: ports.held }): Promise<Ends> {
       const before = accepted.length;
+      earlier = mesh.lines.length;
       const socket = client.connectOut(target);
       await new Promise((resolve) => socket.once("connect", resolve));
       const ends = new Heard(socket);
@@ -268,7 +271,9 @@ for (const engine of engines)
       return sayOwnAddress(client.connectOut({ address: gatewayAddress, port: ports.echo }));
     }
 
+    /** Not that of an earlier connection, whose port it may have got. */
     function lineOf(ends: Pick<Ends, "client">): Promise<LogLine> {
-      return mesh.line("outbound", (line) => line["src.addr"] === ends.client.local);
+      const old = new Set(mesh.lines.slice(0, earlier));
+      return mesh.line("outbound", (line) => !old.has(line) && line["src.addr"] === ends.client.local);
     }
   });
