@@ -42,6 +42,17 @@ test("a stopped process stays down until it is continued", async (t) => {
   assert.equal(process.row().state.phase, "running");
 });
 
+test("a process that is continued while it still ends is started again when it has", async (t) => {
+  const script = `process.on("SIGTERM", () => setTimeout(() => process.exit(0), 100)); console.log("up"); ${idle}`;
+  const { process, log, rows } = supervise(t, script, "always");
+  await until("the handler", 5_000, () => log().includes("up"));
+  const before = pidOf(process);
+  process.act("stop");
+  process.act("cont");
+  await until("another id", 5_000, () => pidOf(process) !== undefined && pidOf(process) !== before);
+  assert.ok(!rows.some(({ state }) => state.phase === "held"));
+});
+
 test("closing waits for the end, and kills what does not listen", async (t) => {
   const { process, log } = supervise(t, `process.on("SIGTERM", () => {}); console.log("up"); ${idle}`, "always");
   await until("the handler", 5_000, () => log().includes("up"));

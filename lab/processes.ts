@@ -66,6 +66,7 @@ export class SupervisedProcess {
   #quickFailures = 0;
   /** What becomes of it when the running child has ended. */
   #afterExit: "policy" | "hold" | "start" = "policy";
+  #isClosing = false;
   #cancelTimer: () => void = () => undefined;
   #waiting: (() => void)[] = [];
 
@@ -88,15 +89,18 @@ export class SupervisedProcess {
 
   /**
    * `kill` sends the signal (KILL) and lets the restart policy decide; `stop` sends it (TERM) and holds the process down;
-   * `cont` undoes a stop, of either kind (SIGCONT to one that a STOP signal froze); `restart` ends it (TERM) and starts it anew.
+   * `cont` undoes a stop, of either kind (SIGCONT to one that a STOP signal froze), even before it has ended; `restart` ends it (TERM) and
+   * starts it anew.
    */
   act(action: ProcessAction, signal?: NodeJS.Signals): void {
+    if (this.#isClosing) return;
     switch (action) {
       case "kill":
         return this.#signal(signal ?? "SIGKILL");
       case "stop":
         return this.#end("hold", signal ?? "SIGTERM");
       case "cont":
+        if (this.#afterExit === "hold") this.#afterExit = "start";
         return this.#child === undefined ? this.start() : this.#signal("SIGCONT");
       case "restart":
         return this.#child === undefined ? this.start() : this.#end("start", signal ?? "SIGTERM");
@@ -105,6 +109,7 @@ export class SupervisedProcess {
 
   /** Ends it for good: TERM, then KILL after `graceMs`. Resolves when it is gone. */
   async close(graceMs: number): Promise<void> {
+    this.#isClosing = true;
     this.#end("hold", "SIGTERM");
     if (this.#child === undefined) return;
     const cancel = this.#around.clock.after(graceMs, () => this.#signal("SIGKILL"));

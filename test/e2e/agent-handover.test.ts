@@ -44,8 +44,9 @@ for (const [node, side] of [
       assert.ok(heldMs > deadlineMs - 500 && heldMs < deadlineMs + 3_000, `held for ${heldMs} ms`);
       // And back: the lab's own agent is the successor now.
       const heldAgain = await hold();
+      const continued = Date.now();
       await lab().act(`${node}.agent`, "cont");
-      await stored(node);
+      await stored(node, continued);
       await successor.stop();
       await heldAgain.result(
         "the end of the other held connection",
@@ -59,9 +60,10 @@ for (const [node, side] of [
     it("F-224 that is asked to end without a successor serves on, and the next one takes up what waits", async (t) => {
       const load = await Load.begin();
       const held = await hold();
+      const asked = Date.now();
       await lab().act(`${node}.agent`, "restart", "SIGTERM");
       await held.result("the end of the held connection", ({ event }) => event === "error" || event === "end");
-      await stored(node);
+      await stored(node, asked);
       await load.more(200);
       await load.end(t, `${side}: restarted in order`);
       held.end();
@@ -126,16 +128,6 @@ async function hold(): Promise<RunningClient> {
 }
 
 /** Waits until the node's agent, or the one that began after that time, is ready and its sockets are in the store. */
-async function stored(node: string, sinceMs = 0): Promise<void> {
-  await until(`the agent of ${node} is ready and connected to its store`, 30_000, async () => {
-    const lines = (await lab().log(`${node}.agent`)).split("\n").filter((line) => line.startsWith("{"));
-    const begun = lines.findLastIndex((line) => line.includes('"agent starts"'));
-    const now = lines.slice(begun);
-    const { time } = JSON.parse(now[0] ?? "{}") as { time?: string };
-    const isNew = Date.parse(time ?? "") >= sinceMs;
-    return (
-      isNew &&
-      ['"agent is ready"', "connected to the listener store"].every((text) => now.some((line) => line.includes(text)))
-    );
-  });
+function stored(node: string, sinceMs?: number): Promise<void> {
+  return lab().agentSays(node, ["agent is ready", "connected to the listener store"], sinceMs);
 }

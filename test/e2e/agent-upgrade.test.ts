@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { it, type TestContext } from "node:test";
 import { AnotherAgent, roomForAgents } from "../support/another-agent.ts";
 import { authorizationPolicy } from "../support/manifests.ts";
-import { useLab, type RunningClient, type TestLab } from "../support/mesh-lab.ts";
+import { useLab, type RunningClient } from "../support/mesh-lab.ts";
 import { until } from "../support/until.ts";
 
 const lab = useLab(roomForAgents);
@@ -12,8 +12,8 @@ const loops = 4;
 const [chatty, idle] = [10, 10];
 
 it("F-224 F-225 F-227 H106 agents of both nodes replaced three times: 0 lost, 0 cut, and the old ones leave with their last connection", async (t) => {
-  await ready(lab(), "node1");
-  await ready(lab(), "node2");
+  await lab().agentSays("node1", ["agent is ready"]);
+  await lab().agentSays("node2", ["agent is ready"]);
   const load = await Promise.all(
     Array.from({ length: loops }, () => lab().start("mesh/client", "loop", "http://server.mesh.svc/")),
   );
@@ -130,17 +130,10 @@ async function back(t: TestContext, others: readonly (AnotherAgent | undefined)[
   for (const [at, other] of others.entries()) {
     if (other === undefined) continue;
     const node = `node${at + 1}`;
+    const continued = Date.now();
     await lab().act(`${node}.agent`, "cont");
-    await ready(lab(), node);
+    await lab().agentSays(node, ["agent is ready"], continued);
     await other.stop();
   }
   t.diagnostic("the lab's own agents serve again");
-}
-
-async function ready(one: TestLab, node: string): Promise<void> {
-  await until(`the agent of ${node} is ready`, 30_000, async () => {
-    const lines = (await one.log(`${node}.agent`)).split("\n");
-    const begun = lines.findLastIndex((line) => line.includes('"agent starts"'));
-    return lines.slice(begun).some((line) => line.includes('"agent is ready"'));
-  });
 }

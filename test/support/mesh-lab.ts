@@ -188,6 +188,19 @@ export class TestLab {
     return this.handle.request<string>("GET", `/log/${process}`);
   }
 
+  /**
+   * Waits until a node's agent has said all of this since it started last.
+   * @param sinceMs it must have started after that time: what one said that has ended, or is ending, counts no more.
+   */
+  async agentSays(node: string, messages: readonly string[], sinceMs = 0): Promise<void> {
+    await until(`the agent of ${node} says ${messages.join(", ")}`, 30_000, async () => {
+      const lines = (await this.log(`${node}.agent`)).split("\n").filter((line) => line.startsWith("{"));
+      const now = lines.slice(lines.findLastIndex((line) => line.includes('"agent starts"')));
+      const { time = "" } = JSON.parse(now[0] ?? "{}") as { time?: string };
+      return Date.parse(time) >= sinceMs && messages.every((text) => now.some((line) => line.includes(`"${text}"`)));
+    });
+  }
+
   /** Puts objects in force under a file name of their own; the same name replaces them. */
   async apply(file: string, ...manifests: readonly Manifest[]): Promise<void> {
     await this.handle.request("PUT", `/manifests/${file}`, manifestText(manifests));
