@@ -18,16 +18,18 @@ export interface PodHomeOptions {
 }
 
 export class PodHome {
-  readonly #options: PodHomeOptions;
+  readonly #connections: PodHomeOptions["connections"];
+  /** Whom this worker helps, if need be. Undefined: it accepts in any case. */
+  readonly #host: { readonly home: number; readonly signs: NonNullable<PodHomeOptions["signs"]> } | undefined;
   /** Whether this worker accepts, as of the last look. The home of a new pod is about to. */
   #accepts: boolean;
   #beats = -1;
   #silentLooks = 0;
 
-  constructor(options: PodHomeOptions) {
-    this.#options = options;
-    const { home, own, signs } = options;
-    this.#accepts = home === undefined || home === own || signs === undefined;
+  constructor({ home, own, connections, signs }: PodHomeOptions) {
+    this.#connections = connections;
+    this.#host = home === undefined || home === own || signs === undefined ? undefined : { home, signs };
+    this.#accepts = this.#host === undefined;
   }
 
   get accepts(): boolean {
@@ -36,12 +38,12 @@ export class PodHome {
 
   /** Called with each beat of this worker. @returns whether it accepts from now on. */
   look(): boolean {
-    const { home, own, connections, signs } = this.#options;
-    if (home === undefined || home === own || signs === undefined) return this.#accepts;
+    if (this.#host === undefined) return this.#accepts;
+    const { home, signs } = this.#host;
     const beats = signs.beats(home);
     this.#silentLooks = beats === this.#beats ? this.#silentLooks + 1 : 0;
     this.#beats = beats;
-    const held = connections.acceptedBy(home);
+    const held = this.#connections.acceptedBy(home);
     // What makes a helper come does not make it go at once.
     const most = this.#accepts ? { held: crowd / 2, load: busyLoad / 2 } : { held: crowd, load: busyLoad };
     const suffices = held !== undefined && held < most.held && signs.load(home) < most.load;

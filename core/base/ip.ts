@@ -19,6 +19,12 @@ export function socketIp(text: string): string | undefined {
   return canonicalIp(zone < 0 ? text : text.slice(0, zone));
 }
 
+/** One end of a socket as that tells it; undefined once it is gone. */
+export function socketEndpoint(text: string | undefined, port: number | undefined): Endpoint | undefined {
+  const address = text === undefined ? undefined : socketIp(text);
+  return address === undefined || port === undefined ? undefined : { address, port };
+}
+
 /** 4 or 16 bytes in network order, not to be written to; IPv4-mapped IPv6 becomes 4 bytes. */
 export function parseIp(text: string): Uint8Array | undefined {
   return parsed.of(text);

@@ -3,8 +3,7 @@
  * one or two for every connection. Its words are net.Socket's and mean the same; half-open is allowed, nothing is read before
  * somebody asks, and reads go into one buffer of the thread (lent-reads.ts).
  */
-import type { Endpoint } from "../base/ip.ts";
-import { socketIp } from "../base/ip.ts";
+import { socketEndpoint, type Endpoint } from "../base/ip.ts";
 import { errnoName, lastError, namedError, type LinuxError } from "./errno.ts";
 import { lentBuffer, type LentReader } from "./lent-reads.ts";
 import { libc } from "./libc.ts";
@@ -88,13 +87,15 @@ export class BareSocket {
   /** The peer's end, canonical; undefined once that is gone. */
   get remote(): Endpoint | undefined {
     const into: Partial<HandleEndpoint> = {};
-    return !this.destroyed && this.#handle.getpeername(into) === 0 ? endpointOf(into) : undefined;
+    if (this.destroyed || this.#handle.getpeername(into) !== 0) return undefined;
+    return socketEndpoint(into.address, into.port);
   }
 
   /** Our own end. */
   get local(): Endpoint | undefined {
     const into: Partial<HandleEndpoint> = {};
-    return !this.destroyed && this.#handle.getsockname(into) === 0 ? endpointOf(into) : undefined;
+    if (this.destroyed || this.#handle.getsockname(into) !== 0) return undefined;
+    return socketEndpoint(into.address, into.port);
   }
 
   /**
@@ -262,10 +263,9 @@ interface ConnectRequest extends HandleRequest {
 
 /** Most writes are over at once, and leave their request as it was. */
 let spare: HandleRequest | undefined;
-let handles: TcpHandles | undefined;
 
 function usable(): TcpHandles {
-  handles ??= tcpHandles();
+  const handles = tcpHandles();
   if (handles === undefined) throw new Error("this Node has no bare sockets");
   return handles;
 }
@@ -299,11 +299,6 @@ function tellGone(socket: BareSocket, error: LinuxError | undefined): void {
 
 function failure(call: string, status: number): LinuxError {
   return namedError(call, errnoName(-status));
-}
-
-function endpointOf({ address, port }: Partial<HandleEndpoint>): Endpoint | undefined {
-  const canonical = address === undefined ? undefined : socketIp(address);
-  return canonical === undefined || port === undefined ? undefined : { address: canonical, port };
 }
 
 /** Before it has an owner: what is lost by then is told to whoever asks (`destroyed`). */
