@@ -7,15 +7,12 @@ import { createInterface } from "node:readline";
 import { after, test } from "node:test";
 import { systemClock } from "../core/base/clock.ts";
 import { silentLog } from "../core/base/log.ts";
-import { LinuxError } from "../core/linux/errno.ts";
 import { setUp } from "../core/linux/netlink/links.ts";
-import { duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
 import { enterNamespaces } from "../test/support/namespaced.ts";
+import { copiesOf, listeningOn, podDelivery } from "../test/support/pod-delivery.ts";
 import { until } from "../test/support/until.ts";
 import { workerSettings } from "../test/support/worker-settings.ts";
-import { podConnectionCells } from "./pod-connections.ts";
 import { descriptorLimit, openDescriptors, watchDescriptors } from "./process-limits.ts";
-import type { PodDelivery } from "./worker-messages.ts";
 import { Workers } from "./workers.ts";
 
 const skip = enterNamespaces() ?? false;
@@ -42,12 +39,8 @@ test(
     });
     after(() => workers.terminate());
     await workers.start();
-    const listeners = [15_001, 15_006, 15_008].map((port) => {
-      const listener = listenTcp({ address: "127.0.0.1", port, backlog: 1_024 });
-      assert.ok(!(listener instanceof LinuxError));
-      return listener.fd;
-    });
-    for (const index of [0, 1]) workers.serve(index, delivery(listeners));
+    const listeners = listeningOn("127.0.0.1");
+    for (const index of [0, 1]) workers.serve(index, podDelivery(copiesOf(listeners)));
     await until("both serve", 10_000, () => serving === 2);
     const limit = openDescriptors() + 150;
     const before = descriptorLimit();
@@ -76,19 +69,6 @@ test(
     assert.ok(most < limit);
   },
 );
-
-function delivery(listeners: readonly number[]): PodDelivery {
-  const [outbound = -1, plaintext = -1, hbone = -1] = listeners.map((fd) => duplicateDescriptor(fd) as number);
-  return {
-    uid: "pod-1",
-    info: { name: "web", namespace: "shop", serviceAccount: "web" },
-    netns: undefined,
-    transparent: false,
-    inherited: false,
-    connections: podConnectionCells(),
-    descriptors: { outbound, plaintext, hbone },
-  };
-}
 
 /** Says how each connection ended. */
 const clientScript = `

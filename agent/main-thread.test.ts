@@ -5,16 +5,14 @@ import { after, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { systemClock } from "../core/base/clock.ts";
 import { silentLog } from "../core/base/log.ts";
-import { LinuxError } from "../core/linux/errno.ts";
-import { listenTcp } from "../core/linux/sockets.ts";
 import { alice, bob } from "../test/support/hbone-pair.ts";
 import { ownAddresses } from "../test/support/loopback-mesh.ts";
 import { pod } from "../test/support/mesh.ts";
 import { enterNamespaces } from "../test/support/namespaced.ts";
 import type { TunnelThreadData } from "../test/support/tunnel-thread.ts";
+import { listeningOn, podDelivery } from "../test/support/pod-delivery.ts";
 import { until } from "../test/support/until.ts";
 import { workerSettings } from "../test/support/worker-settings.ts";
-import { podConnectionCells } from "./pod-connections.ts";
 import { Workers } from "./workers.ts";
 
 const skip = enterNamespaces() ?? false;
@@ -47,15 +45,9 @@ test(
     const { identity, chain, key, roots, notAfter } = bob;
     const delivery = { identity, key: createPrivateKey(key), chainPem: [chain], rootsPem: roots, notAfter };
     workers.broadcast({ kind: "certificate", delivery });
-    workers.serve(0, {
-      uid: "uid-bob",
-      info: { namespace: "default", name: "bob", serviceAccount: "bob" },
-      netns: undefined,
-      transparent: false,
-      inherited: false,
-      connections: podConnectionCells(),
-      descriptors: { outbound: listen(15_001), plaintext: listen(15_006), hbone: listen(15_008) },
-    });
+    const info = { namespace: "default", name: "bob", serviceAccount: "bob" };
+    const [outbound = -1, plaintext = -1, hbone = -1] = listeningOn(address);
+    workers.serve(0, podDelivery({ outbound, plaintext, hbone }, { uid: "uid-bob", info }));
     await until("the pod is served", 10_000, () => isServing);
 
     const [tunnels, roundTripsEach] = [5, 100];
@@ -81,9 +73,3 @@ test(
     await thread.terminate();
   },
 );
-
-function listen(port: number): number {
-  const listener = listenTcp({ address, port });
-  assert.ok(!(listener instanceof LinuxError));
-  return listener.fd;
-}

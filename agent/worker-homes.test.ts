@@ -5,31 +5,25 @@ import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { systemClock } from "../core/base/clock.ts";
 import { silentLog } from "../core/base/log.ts";
-import { LinuxError } from "../core/linux/errno.ts";
 import { setUp } from "../core/linux/netlink/links.ts";
-import { closeDescriptor, duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
+import { closeDescriptor } from "../core/linux/sockets.ts";
 import { enterNamespaces } from "../test/support/namespaced.ts";
+import { copiesOf, listeningOn, podDelivery } from "../test/support/pod-delivery.ts";
 import { until } from "../test/support/until.ts";
 import { workerSettings } from "../test/support/worker-settings.ts";
 import { podConnectionCells } from "./pod-connections.ts";
-import type { PodDelivery } from "./worker-messages.ts";
 import { crowd } from "./worker/pod-home.ts";
 import { Workers } from "./workers.ts";
 
 const skip = enterNamespaces() ?? false;
-const ports = [15_001, 15_006, 15_008];
 const home = 1;
 const other = 0;
 
 test("a pod's connections are accepted at its home, and by others too when that holds a crowd", { skip }, async (t) => {
   await setUp("lo");
-  const listeners = ports.map((port) => {
-    const listener = listenTcp({ address: "127.0.0.1", port, backlog: 1_024 });
-    assert.ok(!(listener instanceof LinuxError));
-    return listener.fd;
-  });
+  const listeners = listeningOn("127.0.0.1");
   let serving = 0;
-  const cells = podConnectionCells();
+  const connections = podConnectionCells();
   const workers = new Workers({
     count: 2,
     readiness: { port: 15_021, address: "127.0.0.1" },
@@ -50,7 +44,7 @@ test("a pod's connections are accepted at its home, and by others too when that 
     listeners.forEach(closeDescriptor);
   });
   await workers.start();
-  for (const index of [other, home]) workers.serve(index, delivery(listeners, cells));
+  for (const index of [other, home]) workers.serve(index, podDelivery(copiesOf(listeners), { home, connections }));
   await until("both serve", 10_000, () => serving === 2);
 
   const held = (worker: number): number => workers.signs.connections(worker);
@@ -74,21 +68,3 @@ test("a pod's connections are accepted at its home, and by others too when that 
     return held(other) > early;
   });
 });
-
-function delivery(listeners: readonly number[], connections: SharedArrayBuffer): PodDelivery {
-  const [outbound = -1, plaintext = -1, hbone = -1] = listeners.map((fd) => {
-    const copy = duplicateDescriptor(fd);
-    assert.ok(typeof copy === "number");
-    return copy;
-  });
-  return {
-    uid: "pod-1",
-    info: { name: "web", namespace: "shop", serviceAccount: "web" },
-    netns: undefined,
-    transparent: false,
-    inherited: false,
-    connections,
-    home,
-    descriptors: { outbound, plaintext, hbone },
-  };
-}

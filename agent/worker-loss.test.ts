@@ -7,9 +7,9 @@ import { BroadcastChannel } from "node:worker_threads";
 import { systemClock } from "../core/base/clock.ts";
 import { silentLog } from "../core/base/log.ts";
 import { setUp } from "../core/linux/netlink/links.ts";
-import { LinuxError } from "../core/linux/errno.ts";
-import { closeDescriptor, duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
+import { closeDescriptor } from "../core/linux/sockets.ts";
 import { enterNamespaces } from "../test/support/namespaced.ts";
+import { copiesOf, listeningOn, podDelivery } from "../test/support/pod-delivery.ts";
 import { until } from "../test/support/until.ts";
 import type { Fault } from "../test/support/faulty-worker.ts";
 import { workerSettings } from "../test/support/worker-settings.ts";
@@ -33,11 +33,7 @@ let client: Client;
 async function begin(stuckAfterMs: number): Promise<void> {
   await setUp("lo");
   [losses, serving] = [[], []];
-  listeners = ports.map((port) => {
-    const listener = listenTcp({ address: "127.0.0.1", port, backlog: 1_024 });
-    assert.ok(!(listener instanceof LinuxError));
-    return listener.fd;
-  });
+  listeners = listeningOn("127.0.0.1", ports);
   workers = new Workers({
     count: 2,
     readiness: { port: 15_021, address: "127.0.0.1" },
@@ -190,27 +186,12 @@ class Client {
   }
 }
 
-const cells = podConnectionCells();
+const connections = podConnectionCells();
 
 /** The worker has its own 15006, and the rest together with the other one. */
 function delivery(worker: number): PodDelivery {
-  const copies = listeners.map((fd) => {
-    const copy = duplicateDescriptor(fd);
-    assert.ok(typeof copy === "number");
-    return copy;
-  });
-  const [outbound = -1, first = -1, hbone = -1, second = -1] = copies;
-  const plaintext = worker === 0 ? first : second;
-  closeDescriptor(worker === 0 ? second : first);
-  return {
-    uid: "pod-1",
-    info: { name: "web", namespace: "shop", serviceAccount: "web" },
-    netns: undefined,
-    transparent: false,
-    inherited: false,
-    connections: cells,
-    descriptors: { outbound, plaintext, hbone },
-  };
+  const [outbound = -1, first = -1, hbone = -1, second = -1] = listeners;
+  return podDelivery(copiesOf([outbound, worker === 0 ? first : second, hbone]), { connections });
 }
 
 async function ready(): Promise<number> {

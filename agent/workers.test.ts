@@ -4,13 +4,11 @@ import { systemClock } from "../core/base/clock.ts";
 import { silentLog } from "../core/base/log.ts";
 import type { MeshUpdate } from "../core/decision/mesh-state.ts";
 import { setUp } from "../core/linux/netlink/links.ts";
-import { LinuxError } from "../core/linux/errno.ts";
-import { duplicateDescriptor, listenTcp } from "../core/linux/sockets.ts";
 import { pod, policy } from "../test/support/mesh.ts";
 import { enterNamespaces } from "../test/support/namespaced.ts";
+import { copiesOf, listeningOn, podDelivery } from "../test/support/pod-delivery.ts";
 import { until } from "../test/support/until.ts";
 import { workerSettings } from "../test/support/worker-settings.ts";
-import { podConnectionCells } from "./pod-connections.ts";
 import type { FromWorker, PodDelivery } from "./worker-messages.ts";
 import { Workers } from "./workers.ts";
 
@@ -18,7 +16,7 @@ const skip = enterNamespaces() ?? false;
 const heard: [number, FromWorker][] = [];
 const lost: number[] = [];
 const mesh: MeshUpdate[] = [{ workloads: [pod("shop/web", "127.0.0.1")] }];
-const sockets = new Map<string, number>();
+let listeners: number[] | undefined;
 let fed = 0;
 
 const workers = new Workers({
@@ -96,27 +94,8 @@ test(
 );
 
 function delivery(uid: string): PodDelivery {
-  const copy = (port: number): number => {
-    const key = `${port}`;
-    const known = sockets.get(key);
-    if (known === undefined) {
-      const listener = listenTcp({ address: "127.0.0.1", port });
-      assert.ok(!(listener instanceof LinuxError));
-      sockets.set(key, listener.fd);
-    }
-    const fd = duplicateDescriptor(sockets.get(key) ?? -1);
-    assert.ok(typeof fd === "number");
-    return fd;
-  };
-  return {
-    uid,
-    info: { name: "web", namespace: "shop", serviceAccount: "web" },
-    netns: undefined,
-    transparent: false,
-    inherited: false,
-    connections: podConnectionCells(),
-    descriptors: { outbound: copy(15_001), plaintext: copy(15_006), hbone: copy(15_008) },
-  };
+  listeners ??= listeningOn("127.0.0.1");
+  return podDelivery(copiesOf(listeners), { uid });
 }
 
 async function ready(): Promise<string> {

@@ -14,6 +14,7 @@ import { application, LoopbackMesh, ownAddresses, type LoopbackPod } from "../..
 import { backs, pod, port, service } from "../../test/support/mesh.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
 import { parseMetrics, type ParsedFamily } from "../../test/support/openmetrics.ts";
+import { rawService, same } from "../../test/support/raw-stream.ts";
 import { until } from "../../test/support/until.ts";
 import { AgentMetrics } from "../metrics/agent-metrics.ts";
 import { requestLabelNames } from "../metrics/catalogue.ts";
@@ -244,27 +245,15 @@ test(
 );
 
 test("gRPC calls count with their status, also where trailers are all there is", { skip }, async (t) => {
+  const path = "/test.Echo/Say";
   const server = new grpc.Server();
-  const bytes = { serialize: (value: Buffer) => value, deserialize: (value: Buffer) => value };
-  const method = {
-    path: "/test.Echo/Say",
-    requestStream: false,
-    responseStream: false,
-    requestSerialize: bytes.serialize,
-    requestDeserialize: bytes.deserialize,
-    responseSerialize: bytes.serialize,
-    responseDeserialize: bytes.deserialize,
-  };
-  server.addService(
-    { Say: method },
-    {
-      Say: ({ request }: { request: Buffer }, answer: grpc.sendUnaryData<Buffer>) => {
-        const code = Number(request.toString());
-        if (code === 0) answer(null, Buffer.from("fine"));
-        else answer({ code, details: "as you wish" });
-      },
+  server.addService(rawService(path, false), {
+    call: ({ request }: { request: Buffer }, answer: grpc.sendUnaryData<Buffer>) => {
+      const code = Number(request.toString());
+      if (code === 0) answer(null, Buffer.from("fine"));
+      else answer({ code, details: "as you wish" });
     },
-  );
+  });
   const appPort = await new Promise<number>((resolve, reject) => {
     server.bindAsync(`${bobAddress}:0`, grpc.ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) resolve(bound);
@@ -277,19 +266,13 @@ test("gRPC calls count with their status, also where trailers are all there is",
   t.after(() => client.close());
   const say = (code: number): Promise<number> =>
     new Promise((resolve) => {
-      client.makeUnaryRequest(method.path, bytes.serialize, bytes.deserialize, Buffer.from(String(code)), (error) =>
+      client.makeUnaryRequest(path, same, same, Buffer.from(String(code)), (error) =>
         resolve(error === null ? 0 : error.code),
       );
     });
   const codes = await Promise.all([0, 0, 0, 5, 5, 14].map(say));
   assert.deepEqual(codes, [0, 0, 0, 5, 5, 14]);
-  const notThere = client.makeUnaryRequest(
-    "/test.Echo/None",
-    bytes.serialize,
-    bytes.deserialize,
-    Buffer.from("0"),
-    () => {},
-  );
+  const notThere = client.makeUnaryRequest("/test.Echo/None", same, same, Buffer.from("0"), () => {});
   await once(notThere, "status");
   assert.deepEqual(await requests(), { "grpc 200 0": 3, "grpc 200 5": 2, "grpc 200 12": 1, "grpc 200 14": 1 });
 });

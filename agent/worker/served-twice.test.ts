@@ -2,15 +2,14 @@ import assert from "node:assert/strict";
 import { fstatSync } from "node:fs";
 import { test } from "node:test";
 import { AccessLog } from "../access-log/access-log.ts";
-import { podConnectionCells } from "../pod-connections.ts";
-import type { FromWorker, PodDelivery } from "../worker-messages.ts";
+import type { DnsDescriptor, FromWorker, PodDelivery } from "../worker-messages.ts";
 import { systemClock } from "../../core/base/clock.ts";
 import { silentLog } from "../../core/base/log.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
-import { listenTcp } from "../../core/linux/sockets.ts";
 import { bindUdp } from "../../core/linux/udp-sockets.ts";
 import { setUp } from "../../core/linux/netlink/links.ts";
 import { enterNamespaces } from "../../test/support/namespaced.ts";
+import { listeningOn, podDelivery } from "../../test/support/pod-delivery.ts";
 import { until } from "../../test/support/until.ts";
 import { workerSettings } from "../../test/support/worker-settings.ts";
 import { DataPlaneWorker } from "./worker.ts";
@@ -44,30 +43,12 @@ test(
 );
 
 function delivery(): PodDelivery {
-  const [outbound, plaintext, hbone, tcp] = [listen(), listen(), listen(), listen()];
+  const [outbound = -1, plaintext = -1, hbone = -1, tcp = -1] = listeningOn("127.0.0.1", [0, 0, 0, 0]);
   const udp = bindUdp({ address: "127.0.0.1", port: 0 });
   if (udp instanceof LinuxError) throw udp;
-  return {
-    uid: "uid-a",
-    info: { namespace: "default", name: "a", serviceAccount: "a" },
-    netns: undefined,
-    transparent: false,
-    inherited: false,
-    connections: podConnectionCells(),
-    descriptors: {
-      outbound,
-      plaintext,
-      hbone,
-      dns: [
-        { protocol: "tcp", address: "127.0.0.1", fd: tcp },
-        { protocol: "udp", address: "127.0.0.1", fd: udp },
-      ],
-    },
-  };
-}
-
-function listen(): number {
-  const listener = listenTcp({ address: "127.0.0.1", port: 0 });
-  if (listener instanceof LinuxError) throw listener;
-  return listener.fd;
+  const dns: DnsDescriptor[] = [
+    { protocol: "tcp", address: "127.0.0.1", fd: tcp },
+    { protocol: "udp", address: "127.0.0.1", fd: udp },
+  ];
+  return podDelivery({ outbound, plaintext, hbone, dns });
 }

@@ -14,6 +14,7 @@ import { Client, credentials, Metadata, Server, ServerCredentials, type ServerDu
 import { messageOf } from "../../core/base/errors.ts";
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "../../core/protocol/generated/discovery.ts";
 import { deltaPath } from "../../core/protocol/xds/delta-path.ts";
+import { rawService, same } from "../../test/support/raw-stream.ts";
 import { pushNonce } from "./pushes.ts";
 
 /** Reads a push from its file, which takes its time. */
@@ -68,20 +69,7 @@ const pushes = new Map<string, { readonly bytes: Buffer; readonly nonce: string 
 const upstream = values.upstream === undefined ? undefined : upstreamClient(values.upstream);
 
 const grpc = new Server({ "grpc.max_receive_message_length": -1 });
-grpc.addService(
-  {
-    stream: {
-      path: deltaPath,
-      requestStream: true,
-      responseStream: true,
-      requestSerialize: same,
-      requestDeserialize: same,
-      responseSerialize: same,
-      responseDeserialize: same,
-    },
-  },
-  { stream: serve },
-);
+grpc.addService(rawService(deltaPath, true), { call: serve });
 const pair = [{ cert_chain: readFileSync(values.certificate), private_key: readFileSync(values.key) }];
 await new Promise<void>((resolve, reject) =>
   grpc.bindAsync(values.listen, ServerCredentials.createSsl(null, pair), (error) =>
@@ -185,10 +173,6 @@ function upstreamClient(address: string): Client {
     "grpc.max_receive_message_length": -1,
     "grpc.use_local_subchannel_pool": 1,
   });
-}
-
-function same(bytes: Buffer): Buffer {
-  return bytes;
 }
 
 /** Where the kernel schedules sessions before processes (sched(7), autogroup): the one that this process leads, as in a lab, and no other. */

@@ -7,6 +7,7 @@ import { StreamDecoder } from "@grpc/grpc-js/build/src/stream-decoder.js";
 import fc from "fast-check";
 import { systemClock } from "../../core/base/clock.ts";
 import { unhurried } from "../../core/base/pace.ts";
+import { rawService, same } from "../../test/support/raw-stream.ts";
 import { MessageFramer, paceMessages, useMessageFramer } from "./message-framer.ts";
 
 test("messages come out of a stream as grpc-js's own decoder has them, wherever it is cut", () => {
@@ -39,7 +40,9 @@ test("what a piece was read into may be used again as soon as it is written", ()
 
 test("a large message comes whole, a rest after each piece of it, where somebody would be held up", async (t) => {
   const server = new Server({ "grpc.max_send_message_length": -1 });
-  server.addService(service, { stream: (call: Echo) => call.on("data", (sent: Buffer) => call.write(sent)) });
+  server.addService(rawService(path, true), {
+    call: (call: Echo) => call.on("data", (sent: Buffer) => call.write(sent)),
+  });
   const bind = promisify(server.bindAsync.bind(server));
   const port = await bind("127.0.0.1:0", ServerCredentials.createInsecure());
   useMessageFramer();
@@ -75,18 +78,6 @@ test("a large message comes whole, a rest after each piece of it, where somebody
 });
 
 const path = "/test/stream";
-const same = (bytes: Buffer): Buffer => bytes;
-const service = {
-  stream: {
-    path,
-    requestStream: true,
-    responseStream: true,
-    requestSerialize: same,
-    requestDeserialize: same,
-    responseSerialize: same,
-    responseDeserialize: same,
-  },
-};
 type Echo = ServerDuplexStream<Buffer, Buffer>;
 
 function message(body: Uint8Array): Buffer {

@@ -3,17 +3,16 @@ import assert from "node:assert/strict";
 import { createPrivateKey } from "node:crypto";
 import type { Socket } from "node:net";
 import { test, type TestContext } from "node:test";
-import { podConnectionCells } from "../../agent/pod-connections.ts";
 import type { FromWorker, PodDelivery } from "../../agent/worker-messages.ts";
 import { Workers } from "../../agent/workers.ts";
 import { systemClock } from "../../core/base/clock.ts";
 import { silentLog } from "../../core/base/log.ts";
-import { LinuxError } from "../../core/linux/errno.ts";
-import { closeDescriptor, duplicateDescriptor, listenTcp } from "../../core/linux/sockets.ts";
+import { closeDescriptor } from "../../core/linux/sockets.ts";
 import { bob } from "../support/hbone-pair.ts";
 import { application, ownAddresses } from "../support/loopback-mesh.ts";
 import { pod, policy, ruleOf } from "../support/mesh.ts";
 import { enterNamespaces } from "../support/namespaced.ts";
+import { capturedPorts, copiesOf, listeningOn, podDelivery } from "../support/pod-delivery.ts";
 import { until } from "../support/until.ts";
 import { workerSettings } from "../support/worker-settings.ts";
 import { dialPeer, type FramePeer } from "./frame-peer.ts";
@@ -111,11 +110,7 @@ class Scene {
   }
 
   async begin(): Promise<void> {
-    for (const port of [15_001, 15_006, 15_008]) {
-      const listener = listenTcp({ address: bobAddress, port, backlog: 4_096 });
-      if (listener instanceof LinuxError) throw listener;
-      this.#listeners.push(listener.fd);
-    }
+    this.#listeners.push(...listeningOn(bobAddress, capturedPorts, 4_096));
     await this.workers.start();
     this.workers.broadcast({ kind: "log-level", level: "access=silent" });
     const { identity, chain, key, roots, notAfter } = bob;
@@ -157,16 +152,8 @@ class Scene {
   }
 
   #delivery(): PodDelivery {
-    const [outbound = -1, plaintext = -1, hbone = -1] = this.#listeners.map((fd) => Number(duplicateDescriptor(fd)));
-    return {
-      uid: "uid-bob",
-      info: { name: "bob", namespace: "default", serviceAccount: "bob" },
-      netns: undefined,
-      transparent: false,
-      inherited: false,
-      connections: podConnectionCells(),
-      descriptors: { outbound, plaintext, hbone },
-    };
+    const info = { name: "bob", namespace: "default", serviceAccount: "bob" };
+    return podDelivery(copiesOf(this.#listeners), { uid: "uid-bob", info });
   }
 }
 
