@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { describe, test } from "node:test";
 import type { Families } from "../../lab/addresses.ts";
+import { servicesKnown } from "../support/agent-process.ts";
 import { endpointText, isInboundOf, isOutboundOf, peerAddress, wentDirectly, type Asked } from "../support/answers.ts";
 import { authorizationPolicy, idlePod, namespace, peerAuthentication, pod, service } from "../support/manifests.ts";
 import { useLab, type TestLab } from "../support/mesh-lab.ts";
@@ -55,6 +56,7 @@ for (const [families, title, agent] of [
     const spoken = familiesOf(families);
 
     test("F-007 F-008 F-009 F-016 F-020 F-021 F-068 F-200 F-201 F-211 F-214 every pair talks by service and by pod, and both agents tell it to the octet", async () => {
+      await servicesKnown(lab());
       const before = await trafficOfPairs(lab());
       const asked = new Map<Pair, Asked[]>();
       for (const client of new Set(pairs.map(([from]) => from))) {

@@ -18,6 +18,7 @@ export interface WorkerTunnels {
 }
 
 interface Dump {
+  readonly services: readonly { readonly vips: readonly string[]; readonly endpoints: object }[];
   readonly workers: { readonly tunnels: readonly WorkerTunnels[] };
   readonly workloadState: Record<string, { readonly connections: Record<"inbound" | "outbound", readonly unknown[]> }>;
 }
@@ -36,6 +37,22 @@ export async function openDescriptors(lab: TestLab, node: string): Promise<numbe
 /** Each worker's tunnels. */
 export async function tunnelsOf(lab: TestLab, node: string): Promise<readonly WorkerTunnels[]> {
   return (await lab.askAgent<Dump>(node)).workers.tunnels;
+}
+
+/** Resolves when every node's agent has heard of every service: pods may be ready before anybody has told of them. */
+export async function servicesKnown(lab: TestLab): Promise<void> {
+  const { pods, services } = await lab.status();
+  for (const node of new Set(pods.map((pod) => pod.node))) {
+    await until(`the agent of ${node} knows every service`, 15_000, async () => {
+      const known = (await lab.askAgent<Dump>(node)).services;
+      for (const { service, vip, targets } of services) {
+        const found = known.find(({ vips }) => vips.includes(`/${vip.address}`));
+        const endpoints = Object.keys(found?.endpoints ?? {}).length;
+        if (found === undefined || endpoints < targets.length) throw new Error(`${service} has ${endpoints} endpoints`);
+      }
+      return true;
+    });
+  }
 }
 
 /** Resolves when the agent has closed every connection; names one that it has not. */
