@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import fs, { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -30,6 +31,22 @@ test("a malformed field names file, line and field, and the other documents stil
     },
   );
   assert.match(problem?.message ?? "", /is not a field here; known are from, to, when/);
+});
+
+test("what is written while it looks for the first time is noticed", async (t) => {
+  const folder = new Folder(t, systemClock);
+  const names = t.mock.method(fs, "readdirSync");
+  const write = (path: string): string[] => {
+    const seen = readdirSync(path);
+    folder.write("late.yaml", podYaml("late"));
+    return seen;
+  };
+  names.mock.mockImplementationOnce(write as typeof readdirSync);
+  syncBuiltinESMExports();
+  const source = folder.open();
+  names.mock.restore();
+  syncBuiltinESMExports();
+  await until("it is there", 5_000, () => source.list().get("Pod", "shop", "late") !== undefined);
 });
 
 test("an update that cannot be understood leaves the last good version in force, and says so", (t) => {

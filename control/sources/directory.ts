@@ -131,6 +131,9 @@ export class DirectorySource implements Source {
   #rescan(): void {
     if (this.#closed) return;
     const { manifests, status, rescanMs } = this.#options;
+    // Before they are looked at: what is written meanwhile is noticed, if it is not seen.
+    this.#watch(manifests, (name) => (name === null || isManifest(name) ? this.#noticeManifest(name) : undefined));
+    this.#watch(status, (name) => (name === null || isOverlay(name) ? this.#noticeOverlay(name) : undefined));
     this.#unreadable = [];
     const present = this.#names(manifests, isManifest, true);
     if (present !== undefined) {
@@ -139,8 +142,6 @@ export class DirectorySource implements Source {
     const overlays = this.#names(status, isOverlay, false) ?? [];
     for (const name of new Set([...overlays, ...this.#overlayStats.keys()])) this.#readOverlay(name);
     this.#publish();
-    this.#watch(manifests, (name) => (name === null || isManifest(name) ? this.#noticeManifest(name) : undefined));
-    this.#watch(status, (name) => (name === null || isOverlay(name) ? this.#noticeOverlay(name) : undefined));
     this.#after("rescan", rescanMs, () => this.#rescan());
   }
 
