@@ -44,6 +44,12 @@ it("F-133 certificates are renewed under a client in a loop, and under an open c
     const now = await serialsHeld();
     return before.size > 0 && [...before].every(([identity, serial]) => now.get(identity) !== serial);
   });
+  const handshakesWhenNew = await handshakesOf("node1");
+  await until(
+    "a handshake in which both ends show a new certificate",
+    5 * 1_000 * ttlSeconds,
+    async () => (await handshakesOf("node1")) > handshakesWhenNew,
+  );
   const sofar = loop.results.length;
   await loop.result("a request after all that", () => true, sofar);
   held.send("last");
@@ -56,7 +62,6 @@ it("F-133 certificates are renewed under a client in a loop, and under an open c
   assert.equal(new Set(serials).size, serials.length, "each is new");
   const lost = loop.results.filter(({ status }) => status !== 200);
   assert.deepEqual(lost, []);
-  assert.ok(handshakes >= 2, `${handshakes} handshakes`);
   t.diagnostic(
     `${serials.length} serial numbers in ${took} ms; ${loop.results.length} requests over ${handshakes} handshakes, ${lost.length} lost`,
   );
