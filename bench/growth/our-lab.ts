@@ -29,7 +29,7 @@ export class OurLab {
   static async open(seconds: number, workers: number): Promise<OurLab | string> {
     const tools = new Map<ToolName, Tool>();
     for (const [name, tool] of await findTools(["nginx", "wrk"])) {
-      if (!("argv" in tool)) return `${name} ${tool.missing}`;
+      if (!("argv" in tool)) return `${name}: ${tool.missing}`;
       tools.set(name, tool);
     }
     const scene = await openScene({ names: ["ours"], workers, agentEnvironment });

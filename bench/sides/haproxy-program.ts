@@ -1,9 +1,8 @@
 /** Debian's haproxy: installed, or unpacked out of its package (which would start a server if it were installed). */
-import { cpSync, globSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { cpSync } from "node:fs";
+import { join } from "node:path";
 import { find } from "../../scripts/peers.ts";
-import { mustRun, run, tail } from "../../test/cluster/command.ts";
-import { cached } from "../../test/cluster/parts/cache.ts";
+import { unpackDebian, unpackedCommand, whyNotRunning } from "../../test/cluster/parts/debian.ts";
 import { Unavailable } from "../../test/cluster/unavailable.ts";
 
 /**
@@ -13,26 +12,13 @@ import { Unavailable } from "../../test/cluster/unavailable.ts";
 export async function haproxyProgram(folder: string): Promise<readonly string[] | Unavailable> {
   const installed = find("haproxy");
   if (installed !== undefined) return [installed];
-  const unpacked = await cached("haproxy", unpack, "peers");
+  const unpacked = await unpackDebian({ name: "haproxy", packages });
   if (unpacked instanceof Unavailable) return unpacked;
   const own = join(folder, "program");
-  cpSync(join(unpacked, "usr"), join(own, "usr"), { recursive: true, verbatimSymlinks: true });
-  return programIn(own);
-}
-
-async function unpack(folder: string): Promise<Unavailable | undefined> {
-  if (find("apt-get") === undefined || find("dpkg-deb") === undefined)
-    return new Unavailable("no haproxy: there is no apt-get here to fetch it with");
-  const { code, stderr } = await run(["apt-get", "download", "-q", ...packages], { cwd: folder, timeoutMs: 60_000 });
-  if (code !== 0) return new Unavailable(`no haproxy: the Debian registry does not give it: ${tail(stderr, 1)}`);
-  for (const file of globSync("*.deb", { cwd: folder })) await mustRun(["dpkg-deb", "-x", join(folder, file), folder]);
-  const works = await run([...programIn(folder), "-v"]);
-  return works.code === 0 ? undefined : new Unavailable(`Debian's haproxy does not run here: ${tail(works.stderr, 1)}`);
-}
-
-function programIn(folder: string): string[] {
-  const [library = ""] = globSync("usr/lib/*/liblua5.3.so.0", { cwd: folder });
-  return ["env", `LD_LIBRARY_PATH=${join(folder, dirname(library))}`, join(folder, "usr/sbin/haproxy")];
+  for (const part of ["usr", "lib"])
+    cpSync(join(unpacked, part), join(own, part), { recursive: true, verbatimSymlinks: true });
+  const command = unpackedCommand(own, "usr/sbin/haproxy");
+  return (await whyNotRunning(command, "-v")) ?? command;
 }
 
 /** With the libraries that a machine need not have. */

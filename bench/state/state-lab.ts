@@ -30,7 +30,7 @@ export class StateLab {
   static async open(seconds: number): Promise<StateLab | string> {
     const tools = new Map<ToolName, Tool>();
     for (const [name, tool] of await findTools(["nginx", "wrk"])) {
-      if (!("argv" in tool)) return `${name} ${tool.missing}`;
+      if (!("argv" in tool)) return `${name}: ${tool.missing}`;
       tools.set(name, tool);
     }
     const scratch = scratchFolder("bench-state-");

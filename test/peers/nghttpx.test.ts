@@ -70,9 +70,14 @@ for (const engine of engines)
       closers.push(() => (pages.closeAllConnections(), void pages.close()));
       const proxy = await startForwardProxy({ [`${gatewayAddress}:80`]: held, [`${gatewayAddress}:81`]: echo });
       const tunnel = { address: bobAddress, port: server.hbonePort };
-      const asClient = await Nghttpx.client(program as string, door, tunnel, pem);
+      const asClient = await Nghttpx.client(program as readonly string[], door, tunnel, pem);
       closers.push(proxy.close, () => asClient.close());
-      const asServer = await Nghttpx.server(program as string, { address: gatewayAddress, port: 15_008 }, proxy, pem);
+      const asServer = await Nghttpx.server(
+        program as readonly string[],
+        { address: gatewayAddress, port: 15_008 },
+        proxy,
+        pem,
+      );
       closers.push(() => asServer.close());
     });
     after(async () => {

@@ -9,7 +9,7 @@ export class Nghttpx {
   readonly #child: ChildProcess;
   #log = "";
 
-  private constructor(program: string, argv: readonly string[]) {
+  private constructor(program: readonly string[], argv: readonly string[]) {
     const all = [
       "--conf=/dev/null",
       "--no-ocsp",
@@ -20,13 +20,13 @@ export class Nghttpx {
       ...argv,
     ];
     // It must not stay when the test's process was killed.
-    this.#child = spawn("setpriv", ["--pdeathsig", "KILL", program, ...all], { stdio: ["ignore", "pipe", "pipe"] });
+    this.#child = spawn("setpriv", ["--pdeathsig", "KILL", ...program, ...all], { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [this.#child.stdout, this.#child.stderr])
       stream?.on("data", (chunk) => (this.#log += String(chunk)));
   }
 
   /** A forward proxy in clear (HTTP/1.1 CONNECT) whose connections become CONNECT streams to one tunnel port. */
-  static async client(program: string, listen: Endpoint, server: Endpoint, as: PemFiles): Promise<Nghttpx> {
+  static async client(program: readonly string[], listen: Endpoint, server: Endpoint, as: PemFiles): Promise<Nghttpx> {
     const backend = `--backend=${server.address},${server.port};;tls;proto=h2`;
     const certificate = [`--client-cert-file=${as.certificate}`, `--client-private-key-file=${as.key}`];
     const frontend = `--frontend=${listen.address},${listen.port};no-tls`;
@@ -35,7 +35,7 @@ export class Nghttpx {
   }
 
   /** Ends tunnels, and hands what is in them to a forward proxy (HTTP/1.1 CONNECT). */
-  static async server(program: string, listen: Endpoint, proxy: Endpoint, as: PemFiles): Promise<Nghttpx> {
+  static async server(program: readonly string[], listen: Endpoint, proxy: Endpoint, as: PemFiles): Promise<Nghttpx> {
     const verify = ["--verify-client", `--verify-client-cacert=${as.roots}`];
     const frontend = `--frontend=${listen.address},${listen.port}`;
     return Nghttpx.#start(program, listen, [
@@ -47,7 +47,7 @@ export class Nghttpx {
     ]);
   }
 
-  static async #start(program: string, listen: Endpoint, argv: readonly string[]): Promise<Nghttpx> {
+  static async #start(program: readonly string[], listen: Endpoint, argv: readonly string[]): Promise<Nghttpx> {
     const nghttpx = new Nghttpx(program, argv);
     await until("nghttpx listens", 10_000, () => {
       if (nghttpx.#child.exitCode !== null) throw new Error(nghttpx.#log);

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { find } from "../../scripts/peers.ts";
 import { mustRun, run, tail } from "../cluster/command.ts";
 import { cached } from "../cluster/parts/cache.ts";
+import { unpackDebian, unpackedCommand, whyNotRunning } from "../cluster/parts/debian.ts";
 import { findGo } from "../cluster/parts/go.ts";
 import { sayOnTerminal } from "../cluster/say.ts";
 import { Unavailable } from "../cluster/unavailable.ts";
@@ -31,26 +32,14 @@ export async function h2specProgram(): Promise<string | Unavailable> {
   return folder instanceof Unavailable ? folder : join(folder, "h2spec");
 }
 
-/** The path of nghttpx. Not installed: Debian's package starts a proxy of its own. Its libraries come with nghttp2-client. */
-export async function nghttpxProgram(): Promise<string | Unavailable> {
+/** How a command line of nghttpx begins. Not installed: Debian's package starts a proxy of its own. */
+export async function nghttpxProgram(): Promise<readonly string[] | Unavailable> {
   const installed = find("nghttpx");
-  if (installed !== undefined) return installed;
-  const folder = await cached("nghttpx", unpackNghttpx, room);
-  return folder instanceof Unavailable ? folder : join(folder, "usr/sbin/nghttpx");
-}
-
-async function unpackNghttpx(folder: string): Promise<Unavailable | undefined> {
-  if (find("apt-get") === undefined || find("dpkg-deb") === undefined)
-    return new Unavailable("no apt-get here to fetch nghttp2-proxy with");
-  const { code, stderr } = await run(["apt-get", "download", "-q", "nghttp2-proxy"], {
-    cwd: folder,
-    timeoutMs: 60_000,
-  });
-  if (code !== 0) return new Unavailable(`the Debian registry does not give nghttp2-proxy: ${tail(stderr, 1)}`);
-  const [file = ""] = globSync("*.deb", { cwd: folder });
-  await mustRun(["dpkg-deb", "-x", join(folder, file), folder]);
-  const works = await run([join(folder, "usr/sbin/nghttpx"), "--version"]);
-  return works.code === 0 ? undefined : new Unavailable(`Debian's nghttpx does not run here: ${tail(works.stderr, 1)}`);
+  if (installed !== undefined) return [installed];
+  const folder = await unpackDebian({ name: "nghttpx", packages: nghttpxPackages });
+  if (folder instanceof Unavailable) return folder;
+  const command = unpackedCommand(folder, "usr/sbin/nghttpx");
+  return (await whyNotRunning(command, "--version")) ?? command;
 }
 
 async function fetchEnvoy(folder: string, sha256: string): Promise<Unavailable | undefined> {
@@ -83,6 +72,8 @@ async function buildH2spec(folder: string): Promise<Unavailable | undefined> {
 }
 
 const room = "peers";
+/** With those libraries of it that do not come with nghttp2-client. */
+const nghttpxPackages = ["nghttp2-proxy", "libc-ares2"];
 const h2specModule = join(import.meta.dirname, "h2spec-module");
 
 /** By Node's name of the architecture: the wheel's SHA-256. */

@@ -8,6 +8,7 @@ import { unpackDebian } from "./debian.ts";
 import { findGo, type Go } from "./go.ts";
 import { buildKubernetes } from "./kubernetes.ts";
 import { buildCoredns, buildHelm, gatewayApiDefinitions, istioDefinitions } from "./modules.ts";
+import { debianPackages } from "./versions.ts";
 
 export interface Parts {
   /** The folders that programs are in; first in PATH of everything that a cluster runs. */
@@ -32,7 +33,7 @@ export async function installParts(say: Say = sayNothing): Promise<Parts | Unava
   if (absent !== undefined) return new Unavailable(`no ${absent} here`);
   const go = onlyOnce(() => findGo(say));
   // The quick and likely refusals first; the long build last.
-  const debian = await unpackDebian(say);
+  const debian = await unpackDebian({ name: "debian", packages: debianPackages, room: "cluster" }, say);
   if (debian instanceof Unavailable) return debian;
   const app = await buildApp(go, say);
   if (app instanceof Unavailable) return app;
