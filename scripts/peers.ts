@@ -20,7 +20,7 @@ const peers: readonly Peer[] = [
   { command: "ss", debian: "iproute2" },
   // And the libraries of named, which test/support/bind.ts fetches.
   { command: "dig", debian: "bind9-dnsutils" },
-  // Reads OpenMetrics strictly. (promtool is used where it is, but not installed: its package starts a server.)
+  // Reads OpenMetrics strictly.
   { command: "python3", file: prometheusClient, debian: "python3-prometheus-client" },
   { command: "h2load", debian: "nghttp2-client" },
   { command: "nghttp", debian: "nghttp2-client" },

@@ -8,11 +8,13 @@ import { Ledger } from "../../agent/metrics/ledger.ts";
 import { noRows } from "../../agent/metrics/rows.ts";
 import { render } from "../../agent/metrics/scrape.ts";
 import { TrafficSeries } from "../../agent/metrics/traffic-series.ts";
-import { find, prometheusClient } from "../../scripts/peers.ts";
+import { prometheusClient } from "../../scripts/peers.ts";
+import { Unavailable } from "../cluster/unavailable.ts";
 import { pod } from "../support/mesh.ts";
+import { promtoolProgram } from "./parts.ts";
 
 const noPython = existsSync(prometheusClient) ? false : "needs Debian's python3-prometheus-client";
-const promtool = find("promtool");
+const promtool = await promtoolProgram();
 
 test(
   "Prometheus' own reader of OpenMetrics takes what the agent says, value by value",
@@ -36,9 +38,11 @@ test(
 
 test(
   "promtool finds nothing wrong with the text format",
-  { skip: promtool === undefined && "needs promtool (Debian: prometheus)" },
+  { skip: promtool instanceof Unavailable && promtool.missing },
   async () => {
-    const { stdout, stderr } = spawnSync(promtool ?? "", ["check", "metrics"], { input: await exposed("text") });
+    assert.ok(!(promtool instanceof Unavailable));
+    const [program = "", ...argv] = [...promtool, "check", "metrics"];
+    const { stdout, stderr } = spawnSync(program, argv, { input: await exposed("text") });
     const complaints = `${stdout.toString()}${stderr.toString()}`.split("\n").filter((line) => line !== "");
     // A matter of taste about the field's own names.
     assert.deepEqual(

@@ -32,13 +32,28 @@ export async function h2specProgram(): Promise<string | Unavailable> {
   return folder instanceof Unavailable ? folder : join(folder, "h2spec");
 }
 
-/** How a command line of nghttpx begins. Not installed: Debian's package starts a proxy of its own. */
-export async function nghttpxProgram(): Promise<readonly string[] | Unavailable> {
-  const installed = find("nghttpx");
+/** How a command line of nghttpx begins. */
+export function nghttpxProgram(): Promise<readonly string[] | Unavailable> {
+  // With the library of it that does not come with nghttp2-client.
+  return debianProgram("nghttpx", "usr/sbin/nghttpx", ["nghttp2-proxy", "libc-ares2"]);
+}
+
+/** How a command line of promtool begins. */
+export function promtoolProgram(): Promise<readonly string[] | Unavailable> {
+  return debianProgram("promtool", "usr/bin/promtool", ["prometheus"]);
+}
+
+/** The machine's own, or unpacked: what is not installed here comes in a package that starts a server. */
+async function debianProgram(
+  name: string,
+  path: string,
+  packages: readonly string[],
+): Promise<readonly string[] | Unavailable> {
+  const installed = find(name);
   if (installed !== undefined) return [installed];
-  const folder = await unpackDebian({ name: "nghttpx", packages: nghttpxPackages });
+  const folder = await unpackDebian({ name, packages });
   if (folder instanceof Unavailable) return folder;
-  const command = unpackedCommand(folder, "usr/sbin/nghttpx");
+  const command = unpackedCommand(folder, path);
   return (await whyNotRunning(command, "--version")) ?? command;
 }
 
@@ -72,8 +87,6 @@ async function buildH2spec(folder: string): Promise<Unavailable | undefined> {
 }
 
 const room = "peers";
-/** With those libraries of it that do not come with nghttp2-client. */
-const nghttpxPackages = ["nghttp2-proxy", "libc-ares2"];
 const h2specModule = join(import.meta.dirname, "h2spec-module");
 
 /** By Node's name of the architecture: the wheel's SHA-256. */
