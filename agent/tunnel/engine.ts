@@ -1,7 +1,6 @@
 /**
  * Who speaks TLS and HTTP/2 in a tunnel: our own machines, or Node, which stays as reference. Everything above is the same for all.
  */
-import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../core/base/clock.ts";
 import { loadOpenSsl } from "../../core/tls/openssl.ts";
@@ -20,10 +19,28 @@ import { TlsSocketLink } from "./tls-socket-link.ts";
 import type { TlsIdentity } from "./tls.ts";
 import { tunnelLimits, type ClientTunnel, type TunnelLimits } from "./tunnel.ts";
 
-/** What is beneath TLS: TCP, or another tunnel's stream. */
-export interface Transport extends Duplex {
+/** What is beneath TLS: TCP, with net.Socket or without, or another tunnel's stream. Its words mean what a Duplex' do. */
+export interface Transport {
   /** Octets that have come. */
   readonly bytesRead: number;
+  readonly writableLength: number;
+  readonly writableCorked: number;
+  readonly writableEnded: boolean;
+  readonly writableFinished: boolean;
+  readonly destroyed: boolean;
+  /** Of a socket. */
+  readonly connecting?: boolean;
+  write(chunk: Uint8Array): boolean;
+  cork(): void;
+  uncork(): void;
+  end(sent?: () => void): unknown;
+  pause(): unknown;
+  resume(): unknown;
+  destroy(): unknown;
+  on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  on(event: "drain", listener: () => void): unknown;
+  once(event: "connect" | "end" | "finish" | "close", listener: () => void): unknown;
 }
 
 /** What both ends of a tunnel are given. */
@@ -64,6 +81,11 @@ export type EngineName = "own" | "own-on-node-tls" | "node";
 
 export function engineOf(name: EngineName = "own"): Engine {
   return engines[name];
+}
+
+/** Whether that engine's TLS can be spoken over core/linux/bare-stream.ts: Node's own can't. */
+export function takesBareStreams(name: EngineName = "own"): boolean {
+  return name === "own" && !(loadOpenSsl() instanceof TlsError);
 }
 
 /** What both ends of a tunnel over this socket are to be given. */

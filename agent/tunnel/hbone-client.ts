@@ -1,4 +1,5 @@
 /** The way to a tunnel: TCP and TLS to a peer's 15008, and the proof that it is who it should be. What then speaks HTTP/2 is an engine's. */
+import { Duplex } from "node:stream";
 import { messageOf } from "../../core/base/errors.ts";
 import { errnoOf } from "../../core/linux/errno.ts";
 import { engineOf, modulesOn, type EngineOptions, type Transport } from "./engine.ts";
@@ -41,7 +42,7 @@ class Handshake implements ClientTlsOwner {
     this.#settle = settle;
     const { socket, clock, deadlineMs = defaultDeadlineMs } = options;
     // A tunnel is over when its peer closes it: half-open is for what is inside.
-    socket.allowHalfOpen = false;
+    if (socket instanceof Duplex) socket.allowHalfOpen = false;
     this.#cancelDeadline = clock.after(deadlineMs, () => {
       const code = this.#phase === "tcp" ? "tunnel.connect-timeout" : "tunnel.tls-timeout";
       this.failed(new TunnelError({ code, afterMs: deadlineMs }));
@@ -55,7 +56,7 @@ class Handshake implements ClientTlsOwner {
       // From then on TLS says it, which may have closed what is beneath it before it says why.
       if (this.#tls === undefined) this.#closed();
     });
-    if ("connecting" in socket && socket.connecting) socket.once("connect", () => this.#secure());
+    if (socket.connecting === true) socket.once("connect", () => this.#secure());
     else this.#secure();
   }
 

@@ -2,14 +2,15 @@
  * The server's half of HBONE, one per pod and worker: TLS with the pod's own certificate and a client certificate that is judged here
  * and nowhere else, then HTTP/2 sessions whose streams go to the pod's inbound decision.
  */
-import type { Socket } from "node:net";
-import { socketIp, type Endpoint } from "../../core/base/ip.ts";
+import { Socket } from "node:net";
+import type { Endpoint } from "../../core/base/ip.ts";
+import { localOf, peerOf } from "../../core/linux/socket-ends.ts";
 import { engineOf, modulesOn, type EngineOptions } from "./engine.ts";
 import type { IncomingStream, ServerSession } from "./server-session.ts";
 import type { Revocations } from "../revocation/revocations.ts";
 import { revokedError } from "./peer-chain.ts";
 import { checkClient, handshakeError, type TlsIdentity } from "./tls.ts";
-import type { Handshaking, PresentedClient, Secured, ServerTls, ServerTlsOwner } from "./tls-engine.ts";
+import type { AcceptedSocket, Handshaking, PresentedClient, Secured, ServerTls, ServerTlsOwner } from "./tls-engine.ts";
 import { TunnelError } from "./tunnel.ts";
 
 export type { IncomingStream, TunnelPeer } from "./server-session.ts";
@@ -50,12 +51,13 @@ export class HboneServer {
   }
 
   /** Takes an accepted socket over. Until there is an identity it waits, within its deadline. */
-  accept(socket: Socket): void {
+  accept(socket: AcceptedSocket): void {
+    const [remote, local] = [peerOf(socket), localOf(socket)];
     // It has gone before it could be asked.
-    if (socket.remoteAddress === undefined) return void socket.destroy();
+    if (remote === undefined || local === undefined) return void socket.destroy();
     // A tunnel is over when its peer closes it: half-open is for what is inside.
-    socket.allowHalfOpen = false;
-    const handshake = new Handshake(socket, this.#options, () => {
+    if (socket instanceof Socket) socket.allowHalfOpen = false;
+    const handshake = new Handshake(socket, { remote, local }, this.#options, () => {
       this.#handshakes.delete(handshake);
       this.#options.onGone?.();
     });
@@ -134,9 +136,14 @@ export class HboneServer {
   }
 }
 
+interface SocketEnds {
+  readonly remote: Endpoint;
+  readonly local: Endpoint;
+}
+
 /** From accept to the peer's HTTP/2 preface, under one absolute deadline. */
 class Handshake {
-  readonly socket: Socket;
+  readonly socket: AcceptedSocket;
   readonly remote: Endpoint;
   readonly local: Endpoint;
   readonly #options: HboneServerOptions;
@@ -144,15 +151,15 @@ class Handshake {
   readonly #onSettled: () => void;
   #phase: "certificate" | "tls" | "preface" | "settled" = "certificate";
 
-  constructor(socket: Socket, options: HboneServerOptions, onSettled: () => void) {
+  constructor(socket: AcceptedSocket, ends: SocketEnds, options: HboneServerOptions, onSettled: () => void) {
     this.socket = socket;
-    this.remote = endpointOf(socket.remoteAddress, socket.remotePort);
-    this.local = endpointOf(socket.localAddress, socket.localPort);
+    this.remote = ends.remote;
+    this.local = ends.local;
     this.#options = options;
     this.#onSettled = onSettled;
     const { clock, deadlineMs = 10_000 } = options;
     this.#cancelDeadline = clock.after(deadlineMs, () => this.fail(this.#timeout(deadlineMs)));
-    socket.on("error", (error) => this.fail(handshakeError(error)));
+    socket.on("error", (error: Error) => this.fail(handshakeError(error)));
     socket.once("close", () => {
       if (!this.isSettled) this.fail(new TunnelError({ code: "tunnel.lost", detail: "closed by the peer" }));
     });
@@ -203,10 +210,6 @@ class Handshake {
         return new TunnelError({ code: "tunnel.tls-timeout", afterMs });
     }
   }
-}
-
-function endpointOf(address: string | undefined, port: number | undefined): Endpoint {
-  return { address: socketIp(address ?? "") ?? "", port: port ?? 0 };
 }
 
 /** What ends a tunnel and is its peer's fault: nobody else would tell. */

@@ -1,9 +1,11 @@
 /** TLS by Node's own TLSSocket. */
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
+import { Duplex } from "node:stream";
 import { connect as connectTls, createServer, type SecureContext, type Server, type TLSSocket } from "node:tls";
 import type { Transport } from "./engine.ts";
 import { forgetLegacyCertificates, keepPresented, keptOf, presentedAs, presentedBy } from "./peer-chain.ts";
 import type {
+  AcceptedSocket,
   ClientTls,
   ClientTlsOwner,
   Handshaking,
@@ -23,6 +25,7 @@ export class NodeClientTls implements ClientTls {
   }
 
   begin(socket: Transport, owner: ClientTlsOwner): Handshaking {
+    if (!(socket instanceof Duplex)) throw new Error(nodeAlone);
     let isJudged = false;
     const tls: TLSSocket = connectTls({
       socket,
@@ -58,7 +61,8 @@ export class NodeServerTls implements ServerTls {
     else this.#server.setSecureContext(secureOptions(identity));
   }
 
-  accept(socket: Socket, owner: ServerTlsOwner): void {
+  accept(socket: AcceptedSocket, owner: ServerTlsOwner): void {
+    if (!(socket instanceof Socket)) throw new Error(nodeAlone);
     const key = endpointKey(socket);
     if (key === undefined) return void socket.destroy();
     this.#owners.set(key, owner);
@@ -131,3 +135,5 @@ function endpointKey(socket: Socket): string | undefined {
   const { remoteAddress, remotePort, localAddress } = socket;
   return remoteAddress === undefined ? undefined : `${remoteAddress} ${String(remotePort)} ${String(localAddress)}`;
 }
+
+const nodeAlone = "Node's TLS is spoken over Node's own streams alone";

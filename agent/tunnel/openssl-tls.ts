@@ -1,13 +1,20 @@
 /** TLS by the machine of core/tls. */
 import { X509Certificate } from "node:crypto";
-import type { Socket } from "node:net";
 import { TlsContext, type TlsSettings } from "../../core/tls/context.ts";
 import type { OpenSsl } from "../../core/tls/openssl.ts";
 import { TlsError } from "../../core/tls/tls-error.ts";
 import { certificatesIn } from "../../core/tls/verified-chains.ts";
 import type { Transport } from "./engine.ts";
 import { mostCertificates, presentedAs, type Presented } from "./peer-chain.ts";
-import type { ClientTls, ClientTlsOwner, Handshaking, Secured, ServerTls, ServerTlsOwner } from "./tls-engine.ts";
+import type {
+  AcceptedSocket,
+  ClientTls,
+  ClientTlsOwner,
+  Handshaking,
+  Secured,
+  ServerTls,
+  ServerTlsOwner,
+} from "./tls-engine.ts";
 import { TlsMachineLink } from "./tls-machine-link.ts";
 import { alpn, type TlsIdentity } from "./tls.ts";
 import { policyOptions, tlsPolicy } from "./tls-policy.ts";
@@ -47,7 +54,7 @@ export class OpensslServerTls implements ServerTls {
     before?.release();
   }
 
-  accept(socket: Socket, owner: ServerTlsOwner): void {
+  accept(socket: AcceptedSocket, owner: ServerTlsOwner): void {
     if (this.#context === undefined) return void socket.destroy();
     const link = new TlsMachineLink(this.#context, socket, {
       secured: (secured) => {

@@ -4,11 +4,15 @@
  */
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import type { BareStream } from "../../core/linux/bare-stream.ts";
 import type { Transport } from "./engine.ts";
 import type { Presented } from "./peer-chain.ts";
 import type { SecureLink } from "./secure-link.ts";
 import type { TlsIdentity } from "./tls.ts";
 import type { TunnelError } from "./tunnel.ts";
+
+/** TCP that came to a tunnel port; bare only where {@link takesBareStreams}. */
+export type AcceptedSocket = BareStream | Socket;
 
 /** One identity as a client: made once, for all its handshakes. */
 export interface ClientTls {
@@ -28,7 +32,7 @@ export interface ClientTlsOwner {
 export interface ServerTls {
   /** What handshakes are answered with from now on. To be called before the first `accept`. */
   useIdentity(identity: TlsIdentity): void;
-  accept(socket: Socket, owner: ServerTlsOwner): void;
+  accept(socket: AcceptedSocket, owner: ServerTlsOwner): void;
   /** Nobody hears of anything any more. */
   close(): void;
 }

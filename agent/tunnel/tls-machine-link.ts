@@ -1,6 +1,7 @@
 /** The TLS machine on a transport, from its handshake to its end, as a tunnel's link. */
 import { messageOf } from "../../core/base/errors.ts";
 import type { TlsContext } from "../../core/tls/context.ts";
+import { BareStream } from "../../core/linux/bare-stream.ts";
 import { readBy, type LentReader } from "../../core/linux/lent-reads.ts";
 import { TlsMachine, type TlsOwner } from "../../core/tls/machine.ts";
 import type { TlsError } from "../../core/tls/tls-error.ts";
@@ -20,6 +21,7 @@ export interface LinkOwner {
 export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
   listener: LinkListener = nobodyLinked;
   readonly takesAtOnce = true;
+  isClosed = false;
   /** To be asked whom it speaks with, once it is secured. */
   readonly machine: TlsMachine;
   readonly #socket: Transport;
@@ -32,7 +34,8 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
     this.#owner = owner;
     this.#socket = socket;
     this.machine = new TlsMachine(context, this);
-    if (!readBy(socket, this)) socket.on("data", (chunk: Uint8Array) => this.read(chunk));
+    if (socket instanceof BareStream) socket.reader = this;
+    else if (!readBy(socket, this)) socket.on("data", (chunk: Uint8Array) => this.read(chunk));
     socket.once("end", () => this.machine.receiveEnd());
     socket.on("drain", () => this.listener.drained());
     // Of a handshake, its owner hears by itself.
@@ -40,6 +43,7 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
       this.listener.failed(new TunnelError({ code: "tunnel.lost", detail: messageOf(error) }));
     });
     socket.once("close", () => {
+      this.isClosed = true;
       this.machine.free();
       this.#settle()?.failed(closed);
       this.listener.closed();
@@ -58,10 +62,6 @@ export class TlsMachineLink implements SecureLink, TlsOwner, LentReader {
 
   get carried(): number {
     return this.#socket.bytesRead;
-  }
-
-  get isClosed(): boolean {
-    return this.#socket.closed;
   }
 
   write(pieces: readonly Uint8Array[]): void {

@@ -1,7 +1,9 @@
 /** connect() inside a pod, as a promise that settles once: the connected socket, or why not. */
 import type { Socket } from "node:net";
+import { BareStream } from "../../core/linux/bare-stream.ts";
 import { errnoOf, LinuxError, namedError } from "../../core/linux/errno.ts";
 import type { EndSocket } from "../relay/tcp-end.ts";
+import { takesBareStreams, type Transport } from "../tunnel/engine.ts";
 import { connectFailure, type Failure } from "./socket-errors.ts";
 import type { ConnectRequest, WorkerContext } from "./context.ts";
 
@@ -26,6 +28,17 @@ export async function connectFrom(
   }
   sourcePorts.ended("none-free");
   return settled(await connectOnce(context, { ...rest, from: { address } }, withinMs));
+}
+
+/** For what a tunnel runs over; emits `connect` or `error`, as net.Socket does. */
+export function connectStream(context: WorkerContext, request: ConnectRequest): Transport {
+  const { connectBare, tunnels } = context;
+  if (connectBare !== undefined && takesBareStreams(tunnels.engine)) {
+    const stream = BareStream.connecting((connected) => connectBare(request, connected));
+    if (stream instanceof BareStream) return stream;
+  }
+  // Where nothing was begun it says why.
+  return context.connect({ ...request, lendsReads: true });
 }
 
 export function isFailure(result: EndSocket | Failure): result is Failure {

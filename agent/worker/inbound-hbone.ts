@@ -18,7 +18,7 @@ import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
 import { uriOf } from "./identity-uri.ts";
 import { probableService } from "./inbound-service.ts";
-import { localOf } from "./socket-ends.ts";
+import { localOf } from "../../core/linux/socket-ends.ts";
 import type { ServedPod } from "./pod.ts";
 import { logVerdicts } from "./policy-log.ts";
 import { proxyHeader } from "./proxy-header.ts";

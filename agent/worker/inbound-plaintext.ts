@@ -8,7 +8,7 @@ import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
 import { logVerdicts } from "./policy-log.ts";
 import { probableService } from "./inbound-service.ts";
-import { localOf, peerOf } from "./socket-ends.ts";
+import { localOf, peerOf } from "../../core/linux/socket-ends.ts";
 import type { ServedPod } from "./pod.ts";
 import type { Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";

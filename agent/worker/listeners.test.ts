@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
-import { connect, createServer } from "node:net";
+import { connect, createServer, Socket } from "node:net";
 import { once } from "node:events";
 import { readlinkSync } from "node:fs";
 import { test } from "node:test";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { BareSocket } from "../../core/linux/bare-socket.ts";
+import { BareStream } from "../../core/linux/bare-stream.ts";
 import { libc } from "../../core/linux/libc.ts";
+import { localOf, peerOf, type AnySocket } from "../../core/linux/socket-ends.ts";
 import { descriptorOf, duplicateDescriptor, listenTcp } from "../../core/linux/sockets.ts";
 import { tested } from "../../test/support/socket-kinds.ts";
-import type { EndSocket } from "../relay/tcp-end.ts";
 import { Listeners, type AcceptHandlers } from "./listeners.ts";
-import { localOf, peerOf } from "./socket-ends.ts";
+
+const kinds = tested.kind === "bare" ? "all" : "none";
 
 /** A listening socket on a port of its own, and the port. */
 async function socketOf(): Promise<{ fd: number; port: number }> {
@@ -32,14 +34,14 @@ function copyOf(fd: number): number {
 test("sockets that are held leave every connection to whoever else accepts, and take part once they are opened", async () => {
   const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
   const { promise: opening, resolve: open } = Promise.withResolvers<void>();
-  const ours: EndSocket[] = [];
-  const accepted = (socket: EndSocket): void => void ours.push(socket);
+  const ours: AnySocket[] = [];
+  const accepted = (socket: AnySocket): void => void ours.push(socket);
   const predecessor = createServer((socket) => socket.end("predecessor")).listen({ fd: copyOf(outbound.fd) });
   await once(predecessor, "listening");
   const listeners = new Listeners(
     { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd },
     { outbound: accepted, plaintext: accepted, hbone: accepted },
-    { isBare: tested.kind === "bare", opening },
+    { bare: kinds, opening },
   );
   for (let round = 0; round < 50; round++) {
     const [answer] = (await once(connect(outbound.port, "127.0.0.1"), "data")) as [Buffer];
@@ -67,7 +69,7 @@ test("sockets that were never opened are closed, and opening comes too late", as
   const listeners = new Listeners(
     descriptors,
     { outbound: nobody, plaintext: nobody, hbone: nobody },
-    { isBare: tested.kind === "bare", opening },
+    { bare: kinds, opening },
   );
   await listeners.closeCaptures();
   await listeners.closeHbone();
@@ -82,7 +84,7 @@ test("sockets that were never opened are closed, and opening comes too late", as
 
 test("what comes is of the kind that was asked for, knows its ends, and sends without delay", async () => {
   const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
-  const came: { port: keyof AcceptHandlers; socket: EndSocket }[] = [];
+  const came: { port: keyof AcceptHandlers; socket: AnySocket }[] = [];
   const listeners = new Listeners(
     { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd },
     {
@@ -90,7 +92,7 @@ test("what comes is of the kind that was asked for, knows its ends, and sends wi
       plaintext: (socket) => came.push({ port: "plaintext", socket }),
       hbone: (socket) => came.push({ port: "hbone", socket }),
     },
-    { isBare: tested.kind === "bare" },
+    { bare: kinds },
   );
   await listeners.listening;
   for (const [name, { port }] of Object.entries({ outbound, plaintext, hbone })) {
@@ -99,7 +101,8 @@ test("what comes is of the kind that was asked for, knows its ends, and sends wi
     while (came.length === 0) await new Promise((resolve) => setImmediate(resolve));
     const { port: at, socket } = came.pop()!;
     assert.equal(at, name);
-    assert.equal(socket instanceof BareSocket, tested.kind === "bare" && name !== "hbone");
+    const kind = tested.kind === "node" ? Socket : name === "hbone" ? BareStream : BareSocket;
+    assert.ok(socket instanceof kind);
     assert.deepEqual(peerOf(socket), { address: "127.0.0.1", port: client.localPort });
     assert.deepEqual(localOf(socket), { address: "127.0.0.1", port });
     const noDelay = new Int32Array(1);
@@ -115,13 +118,13 @@ test("what comes is of the kind that was asked for, knows its ends, and sends wi
 
 test("H101 what is paused refuses nobody: it waits, for another worker or for the end of the pause", async () => {
   const [outbound, plaintext, hbone] = [await socketOf(), await socketOf(), await socketOf()];
-  const ours: EndSocket[] = [];
-  const accepted = (socket: EndSocket): void => void ours.push(socket);
+  const ours: AnySocket[] = [];
+  const accepted = (socket: AnySocket): void => void ours.push(socket);
   const descriptors = { outbound: outbound.fd, plaintext: plaintext.fd, hbone: hbone.fd };
   const listeners = new Listeners(
     descriptors,
     { outbound: accepted, plaintext: accepted, hbone: accepted },
-    { isBare: tested.kind === "bare" },
+    { bare: kinds },
   );
   await listeners.listening;
   for (let round = 1; round <= 3; round++) {

@@ -2,16 +2,18 @@
 import { createServer, Socket, type Server, type SocketConstructorOpts } from "node:net";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { BareSocket } from "../../core/linux/bare-socket.ts";
+import { BareStream } from "../../core/linux/bare-stream.ts";
 import { lendingSocket, withLentReads } from "../../core/linux/lent-reads.ts";
 import { closeDescriptor, descriptorOf, duplicateDescriptor, setNoDelay } from "../../core/linux/sockets.ts";
 import { acceptHandles, type TcpHandle } from "../../core/linux/tcp-handle.ts";
 import type { EndSocket } from "../relay/tcp-end.ts";
+import type { AcceptedSocket } from "../tunnel/tls-engine.ts";
 import { listenBacklog, noDescriptor, type PodDescriptors } from "../worker-messages.ts";
 
 export interface AcceptHandlers {
   readonly outbound: (socket: EndSocket) => void;
   readonly plaintext: (socket: EndSocket) => void;
-  readonly hbone: (socket: Socket) => void;
+  readonly hbone: (socket: AcceptedSocket) => void;
 }
 
 /** What is made of an accepted connection, as Node gives it, and as a handle: undefined where handles are not to be relied upon. */
@@ -21,8 +23,8 @@ interface Accepted {
 }
 
 export interface ListenersOptions {
-  /** Whether handles are to be relied upon, so that applications' sockets come as core/linux/bare-socket.ts makes them. */
-  readonly isBare: boolean;
+  /** Whose sockets are without net.Socket: applications' are core/linux/bare-socket.ts then, tunnels' core/linux/bare-stream.ts. */
+  readonly bare: "none" | "applications" | "all";
   /** Nothing is accepted before it settles: what comes waits in the kernel, or is another agent's. Undefined: at once. */
   readonly opening?: Promise<void> | undefined;
   /** Nothing is accepted before `resume`. */
@@ -42,12 +44,12 @@ export class Listeners {
   /** @param descriptors owned from now on. */
   constructor(descriptors: PodDescriptors, handlers: AcceptHandlers, options: ListenersOptions) {
     const { outbound, plaintext, hbone } = descriptors;
-    const { isBare, opening, paused = false } = options;
+    const { bare, opening, paused = false } = options;
     this.#paused = paused;
     this.#accepted = {
-      outbound: isBare ? bare(handlers.outbound) : ordinary(handlers.outbound),
-      plaintext: isBare ? bare(handlers.plaintext) : ordinary(handlers.plaintext),
-      hbone: isBare ? lending(handlers.hbone) : ordinary(handlers.hbone),
+      outbound: bare === "none" ? ordinary(handlers.outbound) : asBare(handlers.outbound),
+      plaintext: bare === "none" ? ordinary(handlers.plaintext) : asBare(handlers.plaintext),
+      hbone: forTunnels[bare](handlers.hbone),
     };
     const captures = [outbound, plaintext].filter((fd) => fd !== noDescriptor);
     // The agent's own pod captures nothing.
@@ -172,9 +174,15 @@ function lending(accepted: (socket: Socket) => void): Accepted {
   return { ...ordinary(accepted), handle: (handle) => accepted(lendingSocket({ handle })) };
 }
 
-function bare(accepted: (socket: EndSocket) => void): Accepted {
+function asBare(accepted: (socket: EndSocket) => void): Accepted {
   return { ...ordinary(accepted), handle: (handle) => accepted(new BareSocket(handle)) };
 }
+
+function asBareStream(accepted: (socket: AcceptedSocket) => void): Accepted {
+  return { ...ordinary(accepted), handle: (handle) => accepted(new BareStream(new BareSocket(handle))) };
+}
+
+const forTunnels = { none: ordinary, applications: lending, all: asBareStream } as const;
 
 function listen(fd: number, accepted: Accepted): { server: Server; listening: Promise<void> } {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, accepted.socket);

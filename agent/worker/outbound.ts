@@ -24,7 +24,7 @@ import { connectFrom, isFailure } from "./connect.ts";
 import type { WorkerContext } from "./context.ts";
 import { decideAgain, isWorthAnother } from "./decide-again.ts";
 import type { ServedPod } from "./pod.ts";
-import { localOf, peerOf } from "./socket-ends.ts";
+import { localOf, peerOf } from "../../core/linux/socket-ends.ts";
 import { tunnelFailure, type Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
 import { TunnelDialer } from "./tunnel-dialer.ts";

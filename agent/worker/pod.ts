@@ -1,15 +1,16 @@
 /** One pod as one worker serves it: its listeners, its tunnels both ways, its connections, and its going. */
-import type { Socket } from "node:net";
 import { formatIdentity, type Identity } from "../../core/protocol/spiffe/identity.ts";
 import type { MeshWorkload } from "../../core/protocol/wds/workload.ts";
 import type { PodInfo } from "../../core/protocol/zds/messages.ts";
 import type { CloseRecord, ConnectionFacts } from "../connection/close-record.ts";
 import { Connection, type ConnectionHost } from "../connection/connection.ts";
 import { PodDns } from "../dns/pod-dns.ts";
+import { takesBareStreams } from "../tunnel/engine.ts";
 import { HboneServer } from "../tunnel/hbone-server.ts";
 import { TunnelPool } from "../tunnel/pool.ts";
 import { PodConnections } from "../pod-connections.ts";
 import type { EndSocket } from "../relay/tcp-end.ts";
+import type { AcceptedSocket } from "../tunnel/tls-engine.ts";
 import type { TunnelError } from "../tunnel/tunnel.ts";
 import type { PodDelivery } from "../worker-messages.ts";
 import type { WorkerCertificate } from "./certificates.ts";
@@ -89,7 +90,7 @@ export class ServedPod {
         context.gate.accepted();
         this.#guard(handleInboundPlaintext(context, this, socket));
       },
-      hbone: (socket: Socket) => {
+      hbone: (socket: AcceptedSocket) => {
         context.gate.accepted();
         this.#server.accept(socket);
         this.#seekIdentity();
@@ -97,7 +98,8 @@ export class ServedPod {
     };
     const opening = delivery.inherited ? this.#able() : undefined;
     this.#listeners = new Listeners(delivery.descriptors, handlers, {
-      isBare: context.connectBare !== undefined,
+      bare:
+        context.connectBare === undefined ? "none" : takesBareStreams(context.tunnels.engine) ? "all" : "applications",
       opening,
       paused: !this.#home.accepts,
     });

@@ -14,6 +14,7 @@ import { openInnerTunnel } from "../tunnel/inner/inner-tunnel.ts";
 import type { CreateTunnel, Lease, TunnelTarget } from "../tunnel/pool.ts";
 import { TunnelError, type ClientTunnel, type StreamOpener, type TunnelStream } from "../tunnel/tunnel.ts";
 import { baggageOf } from "./baggage.ts";
+import { connectStream } from "./connect.ts";
 import type { WorkerCertificate } from "./certificates.ts";
 import type { WorkerContext } from "./context.ts";
 import { uriOf } from "./identity-uri.ts";
@@ -127,7 +128,7 @@ export class TunnelDialer {
       const { context, tls } = certificates.current(way.certificate.uri) ?? way.certificate;
       const tunnel = await openClientTunnel({
         ...tunnels,
-        socket: this.#context.connect({ netns: this.#pod.netns, remote: way.tunnel, lendsReads: true }),
+        socket: connectStream(this.#context, { netns: this.#pod.netns, remote: way.tunnel }),
         context,
         accepted: way.identities,
         trust: { roots: tls.roots, revocations },

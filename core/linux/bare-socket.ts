@@ -21,6 +21,8 @@ export interface BareSocketListener extends LentReader {
   ended(): void;
   /** All that was written has been taken, after a `write` that returned false. */
   drained(): void;
+  /** All that was written has been taken, after an `end` that found something left. */
+  finished?(): void;
   /** Never from within a call of ours, as `closed`, which follows. */
   failed(error: LinuxError): void;
   /** Once, last. */
@@ -172,8 +174,9 @@ export class BareSocket {
     if (status < 0) return this.destroy(failure("write", status));
     this.#taken();
     if (this.writableLength > 0 || this.destroyed) return;
-    if (this.writableEnded) this.#shutDown();
-    else this.drained();
+    if (!this.writableEnded) return this.drained();
+    this.#shutDown();
+    this.listener.finished?.();
   }
 
   /** @internal for the handlers below. */

@@ -5,6 +5,7 @@
 import { Socket, type SocketConstructorOpts } from "node:net";
 import type { Endpoint } from "../base/ip.ts";
 import { BareSocket } from "./bare-socket.ts";
+import { BareStream } from "./bare-stream.ts";
 import { lastError, LinuxError } from "./errno.ts";
 import { lendingSocket } from "./lent-reads.ts";
 import {
@@ -126,7 +127,7 @@ export function closeDescriptor(fd: number): void {
 
 /** The descriptor under a socket or server that is open, by an undocumented property. */
 export function descriptorOf(socket: object): number | undefined {
-  if (socket instanceof BareSocket) return socket.fd;
+  if (socket instanceof BareSocket || socket instanceof BareStream) return socket.fd;
   const fd = (socket as { _handle?: { fd?: number } | null })._handle?.fd;
   return fd === undefined || fd < 0 ? undefined : fd;
 }

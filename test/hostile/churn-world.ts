@@ -17,7 +17,7 @@ import { Pods } from "../../agent/pods.ts";
 import { alpn, secureOptions } from "../../agent/tunnel/tls.ts";
 import type { ToWorker, WorkerDump } from "../../agent/worker-messages.ts";
 import type { ConnectRequest } from "../../agent/worker/context.ts";
-import { localOf } from "../../agent/worker/socket-ends.ts";
+import { localOf } from "../../core/linux/socket-ends.ts";
 import { DataPlaneWorker } from "../../agent/worker/worker.ts";
 import { WorkloadCertificates } from "../../agent/workload-certificates.ts";
 import { CertificateManager } from "../../control/client/certificates/manager.ts";

@@ -2,7 +2,7 @@
  * The process under attack, started by victim-process.ts: HBONE's two ends by themselves, or a whole worker. It answers calls over
  * IPC; what it costs is read from outside.
  */
-import { connect, createServer, type AddressInfo } from "node:net";
+import type { AddressInfo } from "node:net";
 import process from "node:process";
 import type { HboneServer, IncomingStream } from "../../agent/tunnel/hbone-server.ts";
 import { TunnelError, type ClientTunnel, type TunnelStream } from "../../agent/tunnel/tunnel.ts";
@@ -10,6 +10,7 @@ import { pauseReasons, type EndListener } from "../../agent/relay/byte-end.ts";
 import { ManualClock, systemClock, type Clock } from "../../core/base/clock.ts";
 import { alice, bob, bobUri, openStream } from "../support/hbone-pair.ts";
 import { engineOf, type EngineName } from "../support/engines.ts";
+import { connectForTunnel, listenForTunnels } from "../support/socket-kinds.ts";
 import { workerCalls } from "./victim-worker.ts";
 import type { TlsMaterial } from "./victim-worker.ts";
 
@@ -35,8 +36,7 @@ const engineCalls = {
     });
     hbone.useIdentity(options.identity ?? bob);
     server = hbone;
-    const listener = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => hbone.accept(socket));
-    await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+    const listener = await listenForTunnels(options.engine, (socket) => hbone.accept(socket));
     setInterval(() => {
       hbone.tick(clock.nowMs());
       counts.ticks += 1;
@@ -61,7 +61,7 @@ const engineCalls = {
   /** A tunnel as alice to a server that says it is bob. @returns "open" or why not. */
   async openTunnel(options: { engine: EngineName; port: number; deadlineMs?: number } & TlsMaterial): Promise<string> {
     const made = await engineOf(options.engine).openClientTunnel({
-      socket: connect({ host: "127.0.0.1", port: options.port, allowHalfOpen: true, noDelay: true }),
+      socket: connectForTunnel(options.engine, options.port),
       context: engineOf(options.engine).clientTls(options.identity ?? alice),
       accepted: [bobUri],
       clock,

@@ -1,11 +1,12 @@
 /** Two halves of HBONE on loopback in one process: a server that hands its streams to the test, and tunnels to it. */
-import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
+import type { AddressInfo } from "node:net";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
 import type { Revocations } from "../../agent/revocation/revocations.ts";
 import { engineOf, type EngineName } from "../../agent/tunnel/engine.ts";
 import { openClientTunnel } from "../../agent/tunnel/hbone-client.ts";
 import { HboneServer, type IncomingStream } from "../../agent/tunnel/hbone-server.ts";
 import type { TlsIdentity } from "../../agent/tunnel/tls.ts";
+import type { AcceptedSocket } from "../../agent/tunnel/tls-engine.ts";
 import type { TunnelError } from "../../agent/tunnel/tunnel.ts";
 import {
   type ClientTunnel,
@@ -14,6 +15,7 @@ import {
   type TunnelStream,
 } from "../../agent/tunnel/tunnel.ts";
 import { formatIdentity } from "../../core/protocol/spiffe/identity.ts";
+import { connectForTunnel, listenForTunnels, reset } from "./socket-kinds.ts";
 import { identityOf, testIdentity, testRoot } from "./identities.ts";
 
 export const root = testRoot();
@@ -43,7 +45,7 @@ export async function startServer(options: {
 }): Promise<TestServer> {
   const refusals: TunnelError[] = [];
   let accepted = 0;
-  const sockets: Socket[] = [];
+  const sockets: AcceptedSocket[] = [];
   const hbone = new HboneServer({
     clock: options.clock ?? systemClock,
     ...(options.deadlineMs === undefined ? {} : { deadlineMs: options.deadlineMs }),
@@ -55,18 +57,17 @@ export async function startServer(options: {
   });
   if (!("identity" in options)) hbone.useIdentity(bob);
   else if (options.identity !== undefined) hbone.useIdentity(options.identity);
-  const server: Server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+  const server = await listenForTunnels(options.engine, (socket) => {
     accepted += 1;
     sockets.push(socket);
     hbone.accept(socket);
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     port: (server.address() as AddressInfo).port,
     hbone,
     refusals,
     accepted: () => accepted,
-    resetConnections: () => sockets.forEach((socket) => socket.resetAndDestroy()),
+    resetConnections: () => sockets.forEach(reset),
     close: async () => {
       hbone.destroy();
       await new Promise((resolve) => server.close(resolve));
@@ -86,9 +87,8 @@ export function openTunnel(
     limits?: TunnelLimits;
   } = {},
 ): Promise<ClientTunnel | TunnelError> {
-  const socket = connect({ host: "127.0.0.1", port, allowHalfOpen: true, noDelay: true });
   return openClientTunnel({
-    socket,
+    socket: connectForTunnel(options.engine, port),
     context: engineOf(options.engine).clientTls(options.as ?? alice),
     trust: { roots: (options.as ?? alice).roots, revocations: options.revocations },
     accepted: options.accepted ?? [bobUri],

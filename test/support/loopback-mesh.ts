@@ -15,7 +15,7 @@ import { DataPlaneWorker } from "../../agent/worker/worker.ts";
 import { systemClock, type Clock } from "../../core/base/clock.ts";
 import { formatEndpoint, isLoopback, type Endpoint } from "../../core/base/ip.ts";
 import { silentLog, type Log } from "../../core/base/log.ts";
-import { localOf } from "../../agent/worker/socket-ends.ts";
+import { localOf } from "../../core/linux/socket-ends.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { setUp } from "../../core/linux/netlink/links.ts";
 import { addRoute } from "../../core/linux/netlink/routes.ts";

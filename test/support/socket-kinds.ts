@@ -2,7 +2,10 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import type { EndSocket } from "../../agent/relay/tcp-end.ts";
+import { takesBareStreams, type EngineName, type Transport } from "../../agent/tunnel/engine.ts";
+import type { AcceptedSocket } from "../../agent/tunnel/tls-engine.ts";
 import { BareSocket } from "../../core/linux/bare-socket.ts";
+import { BareStream } from "../../core/linux/bare-stream.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
 import { connectBare } from "../../core/linux/sockets.ts";
 import { acceptHandles } from "../../core/linux/tcp-handle.ts";
@@ -37,6 +40,35 @@ export async function listenForEnds(kind: SocketKind, accepted: (socket: EndSock
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   if (kind === "bare") acceptHandles(server, (handle) => accepted(new BareSocket(handle)));
   return server;
+}
+
+/** The same for tunnels: over what that engine's TLS takes. */
+export async function listenForTunnels(
+  engine: EngineName | undefined,
+  accepted: (socket: AcceptedSocket) => void,
+): Promise<Server> {
+  const server = await listenForEnds("node", (socket) => accepted(socket as Socket));
+  if (isBareFor(engine)) acceptHandles(server, (handle) => accepted(new BareStream(new BareSocket(handle))));
+  return server;
+}
+
+/** A connection to a port of loopback that a tunnel is to run over. */
+export function connectForTunnel(engine: EngineName | undefined, port: number): Transport {
+  const remote = { address: "127.0.0.1", port };
+  if (!isBareFor(engine)) return connect({ host: remote.address, port, allowHalfOpen: true, noDelay: true });
+  const stream = BareStream.connecting((connected) => connectBare({ remote }, connected));
+  if (stream instanceof LinuxError) throw stream;
+  return stream;
+}
+
+/** As if the path were gone. */
+export function reset(socket: AcceptedSocket): void {
+  if (socket instanceof BareStream) socket.reset();
+  else socket.resetAndDestroy();
+}
+
+function isBareFor(engine: EngineName | undefined): boolean {
+  return tested.kind === "bare" && takesBareStreams(engine);
 }
 
 export function portOf(server: Server): number {

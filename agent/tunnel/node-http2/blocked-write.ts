@@ -6,7 +6,6 @@
  * first two: the session takes what comes, or hears that nothing will. The third needs the socket destroyed.
  */
 import type { Http2Session } from "node:http2";
-import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../../core/base/clock.ts";
 import { tunnelLimits } from "../tunnel.ts";
@@ -15,7 +14,7 @@ export interface TunnelSockets {
   readonly session: Pick<Http2Session, "destroyed">;
   readonly tls: TLSSocket;
   /** Beneath TLS: TCP, or another tunnel's stream, which is asked nothing. */
-  readonly socket: Duplex;
+  readonly socket: { readonly destroyed: boolean };
 }
 
 export class BlockedWrite {
@@ -93,8 +92,8 @@ interface Handle {
   readStop(): number;
 }
 
-function handleOf(socket: Duplex): Handle | undefined {
-  return (socket as Duplex & { readonly _handle?: Handle | null })._handle ?? undefined;
+function handleOf(socket: object): Handle | undefined {
+  return (socket as { readonly _handle?: Handle | null })._handle ?? undefined;
 }
 
 function queuedIn(handle: Handle | undefined): number {
