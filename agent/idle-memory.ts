@@ -1,8 +1,8 @@
 /**
  * Memory follows traffic down, too. V8 collects when something is allocated, so a thread that has nothing to do keeps what it took for its
- * start, or for the last hour's load: ten megabytes and more. But a whole collection costs whoever comes next: V8 throws compiled code
- * away with the last object of the shapes that it was compiled for, and while nothing is open the next some thousand connections are then twice as
- * dear. So what is collected after moments of rest is the thread's own choice; everything is at the end of a large push, and after a minute.
+ * start, or for the last hour's load: ten megabytes and more. But a whole collection costs whoever comes next: V8's reserves and compiled code
+ * go with it, that of every shape of which no object is left (core/base/specimens.ts keeps some), and the next some thousand connections are
+ * dearer. So what is collected after moments of rest is the thread's own choice; everything is at the end of a large push, and after a minute.
  * It also takes a processor for a tenth of a second from whoever serves: so all of it waits until the whole process rests, for a minute at most.
  */
 import { getHeapStatistics } from "node:v8";

@@ -2,6 +2,7 @@
  * The access log: one line per connection, JSON or text in the shape of core/base/log.ts. Lines are gathered and written together, since
  * a write per connection costs more than the connection (125 µs were measured), and never later than 50 ms.
  */
+import { specimens } from "../../core/base/specimens.ts";
 import type { Clock } from "../../core/base/clock.ts";
 import { logFormat, logSink, scopeLevel, type LogFormat } from "../../core/base/log.ts";
 import { isLoud, type LogLevel } from "../../core/base/log-filter.ts";
@@ -85,6 +86,7 @@ export class AccessLog {
     const { clock, worker, node } = this.#options;
     const head = { level, time: this.#time(), scope: "access", message };
     const line = this.#format === "plain" ? new PlainLine(head) : new JsonLine(head);
+    specimens.logLine = line;
     tell(what, line);
     line.add("worker", worker);
     line.add("node", node);

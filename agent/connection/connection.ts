@@ -1,4 +1,5 @@
 /** One connection: its facts, its one state, and exactly one reason why it ended (the first cause wins). */
+import { specimens } from "../../core/base/specimens.ts";
 import type { CloseCode } from "../../core/decision/close-reasons.ts";
 import type { ByteEnd, ResetCause } from "../relay/byte-end.ts";
 import { Relay, type RelayOutcome, type RelayOwner } from "../relay/relay.ts";
@@ -41,6 +42,7 @@ export class Connection implements RelayOwner {
     // Ended by somebody while it was being set up: the ends go the way it went.
     if (this.#state.phase !== "deciding") return relay.cut();
     this.#state = { phase: "open", relay };
+    specimens[this.facts.direction] = relay;
     this.#host.opened?.(this, first, second);
     relay.start();
   }

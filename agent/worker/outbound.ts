@@ -27,6 +27,7 @@ import type { ServedPod } from "./pod.ts";
 import { localOf, peerOf } from "../../core/linux/socket-ends.ts";
 import { tunnelFailure, type Failure } from "./socket-errors.ts";
 import { nextTraceContext } from "./trace-ids.ts";
+import { specimens } from "../../core/base/specimens.ts";
 import { TunnelDialer } from "./tunnel-dialer.ts";
 
 /** Takes over an accepted socket that nobody has read from. */
@@ -55,6 +56,7 @@ class Outbound {
     this.#connection = connection;
     this.#client = client;
     this.#trace = trace;
+    specimens.attempt = this;
   }
 
   /** @returns why it was not opened, or undefined once bytes flow. */

@@ -6,6 +6,7 @@ import { messageOf } from "../../core/base/errors.ts";
 import { takeProfile } from "../admin/profile.ts";
 import { systemRandom } from "../../core/base/random.ts";
 import { LinuxError } from "../../core/linux/errno.ts";
+import { specimens } from "../../core/base/specimens.ts";
 import { canBeBare } from "../../core/linux/bare-socket.ts";
 import { originalDestination } from "../../core/linux/original-destination.ts";
 import { closeDescriptor, connectBare, connectTcp, type ConnectOptions } from "../../core/linux/sockets.ts";
@@ -92,6 +93,8 @@ export class DataPlaneWorker {
       if (left.size > 0) for (const pod of this.#pods.values()) pod.pool.retireTo(left);
       registry.judgeAgain(change);
     });
+    specimens.immediate = setImmediate(() => {});
+    specimens.timer = setTimeout(() => {}, 0x7fff_ffff).unref();
     const registry = new ConnectionRegistry(mesh.state, { nowMs: () => clock.nowMs(), later: setImmediate });
     this.#meshTurns = new MeshTurns({
       apply: (slice) => mesh.apply(slice),

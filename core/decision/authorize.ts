@@ -1,4 +1,5 @@
 /** Whether a connection may reach a workload (agent-wire 7). Asked when it begins and again whenever an answer may have changed. */
+import { specimens } from "../base/specimens.ts";
 import { parseIp, type Endpoint } from "../base/ip.ts";
 import { principalOf, type Identity } from "../protocol/spiffe/identity.ts";
 import type { Policy } from "../protocol/wds/authorization.ts";
@@ -109,6 +110,7 @@ class AskedFacts implements RuleFacts {
     this.serviceAccount = peerIdentity?.serviceAccount;
     this.destinationPort = destination.port;
     this.#facts = facts;
+    specimens.authorization = this;
   }
 
   get source(): Uint8Array | undefined {

@@ -3,6 +3,7 @@
  * one or two for every connection. Its words are net.Socket's and mean the same; half-open is allowed, nothing is read before
  * somebody asks, and reads go into one buffer of the thread (lent-reads.ts).
  */
+import { specimens } from "../base/specimens.ts";
 import { socketEndpoint, type Endpoint } from "../base/ip.ts";
 import { errnoName, lastError, namedError, type LinuxError } from "./errno.ts";
 import { lentBuffer, type LentReader } from "./lent-reads.ts";
@@ -68,6 +69,7 @@ export class BareSocket {
     request[owner] = socket;
     request.connected = connected;
     request.oncomplete = onConnected;
+    specimens.connectRequest = request;
     const { address, port } = remote;
     socket.#isConnecting = true;
     const status =

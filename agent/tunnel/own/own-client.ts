@@ -1,4 +1,5 @@
 /** The client's half of HBONE on our own HTTP/2. */
+import { specimens } from "../../../core/base/specimens.ts";
 import type { Clock } from "../../../core/base/clock.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { AnswerHead } from "../../../core/protocol/h2/message-head.ts";
@@ -30,6 +31,7 @@ export class OwnClient implements ClientTunnel, TunnelSide {
   /** @param link whose peer has proven to be `peerIdentity`. */
   constructor(link: SecureLink, peerIdentity: string, modules: TunnelModules) {
     const { clock, limits } = modules;
+    specimens.clientTunnel = this;
     this.#limits = limits;
     this.peerIdentity = peerIdentity;
     this.#clock = clock;
@@ -152,6 +154,7 @@ class Opening implements StreamListener {
     this.#tunnel = tunnel;
     this.#link = link;
     this.#opener = opener;
+    specimens.opening = this;
   }
 
   await(stream: H2Stream, clock: Clock, withinMs: number): void {

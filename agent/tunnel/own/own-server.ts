@@ -1,4 +1,5 @@
 /** The server's half of HBONE on our own HTTP/2: one accepted tunnel. */
+import { specimens } from "../../../core/base/specimens.ts";
 import type { Clock } from "../../../core/base/clock.ts";
 import { errorCodes } from "../../../core/protocol/h2/error-code.ts";
 import type { RequestHead } from "../../../core/protocol/h2/message-head.ts";
@@ -24,6 +25,7 @@ export class OwnServer implements ServerSession, TunnelSide {
 
   constructor(link: SecureLink, peer: TunnelPeer, host: ServerSessionHost, modules: TunnelModules) {
     const { clock, limits } = modules;
+    specimens.serverTunnel = this;
     this.#peer = peer;
     this.#host = host;
     this.#clock = clock;
@@ -125,6 +127,7 @@ class Incoming implements IncomingStream {
     ended: boolean,
   ) {
     this.headers = requestHeaders(head);
+    specimens.request = this;
     this.peer = peer;
     this.#link = link;
     this.#stream = stream;

@@ -1,4 +1,5 @@
 /** A header block's integers and texts, one after another. It lives as long as the block: texts are copies. */
+import { specimens } from "../../../base/specimens.ts";
 import { HpackError } from "./hpack-error.ts";
 import { longestDecoded, readHuffman } from "./huffman.ts";
 import { integerOverflow, readInteger, type Cursor } from "./integer.ts";
@@ -13,6 +14,7 @@ export class BlockReader implements Cursor {
 
   constructor(block: Uint8Array) {
     this.bytes = Buffer.isBuffer(block) ? block : Buffer.from(block.buffer, block.byteOffset, block.length);
+    specimens.headerBlock = this;
   }
 
   get done(): boolean {
