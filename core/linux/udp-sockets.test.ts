@@ -9,7 +9,7 @@ import { LinuxError } from "./errno.ts";
 import { createNetworkNamespace } from "./namespace.ts";
 import { addAddress } from "./netlink/addresses.ts";
 import { setUp } from "./netlink/links.ts";
-import { addRoute } from "./netlink/routes.ts";
+import { addRoute, listRoutes } from "./netlink/routes.ts";
 import { applyTransaction } from "./nftables/apply.ts";
 import { replaceTables } from "./nftables/model.ts";
 import { closeDescriptor } from "./sockets.ts";
@@ -124,6 +124,11 @@ async function redirecting(netns: number, client: string, server: string): Promi
   const ipv6 = client.includes(":");
   assert.equal(await setUp("lo", { netns }), undefined);
   assert.equal(await addAddress({ interface: "lo", address: client, prefix: ipv6 ? 128 : 32, netns }), undefined);
+  // IPv6 leads to an address of its own a moment after it has been given it (addrconf_dad_work).
+  await until(`${client} is led to`, 5_000, async () => {
+    const local = await listRoutes({ netns, table: 255 });
+    return !(local instanceof LinuxError) && local.some(({ destination }) => destination?.address === client);
+  });
   const destination = { address: server, prefix: ipv6 ? 128 : 32 };
   assert.equal(await addRoute({ destination, interface: "lo", type: "local", table: 255, netns }), undefined);
   const redirected = [
