@@ -30,15 +30,23 @@ part() {
   echo "$1 ended with $status: $(tail -n 2 "/var/log/$1.log")"
 }
 
+# A service manager starts it again: what a power cut has left behind may end a kubelet once.
+kept() {
+  while true; do
+    part "$@"
+    sleep 1
+  done
+}
+
 part containerd --config /etc/containerd/config.toml &
 containerd=$!
-part kube-proxy --config /etc/kubernetes/kube-proxy.json --hostname-override "$name" &
+kept kube-proxy --config /etc/kubernetes/kube-proxy.json --hostname-override "$name" &
 until ctr version >/dev/null 2>&1; do
   kill -0 $containerd
   sleep 0.1
 done
 touch /run/node-started
-part kubelet --config /etc/kubernetes/kubelet.json --kubeconfig /etc/kubernetes/kubelet.kubeconfig \
+kept kubelet --config /etc/kubernetes/kubelet.json --kubeconfig /etc/kubernetes/kubelet.kubeconfig \
   --hostname-override "$name" --node-ip "$address" &
 
 # Lives as long as its parts, and reaps what they orphan.
