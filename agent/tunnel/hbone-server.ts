@@ -6,7 +6,7 @@ import { Socket } from "node:net";
 import type { Endpoint } from "../../core/base/ip.ts";
 import { localOf, peerOf } from "../../core/linux/socket-ends.ts";
 import { engineOf, modulesOn, type EngineOptions } from "./engine.ts";
-import type { IncomingStream, ServerSession } from "./server-session.ts";
+import type { IncomingStream, ServerSession, TunnelPeer } from "./server-session.ts";
 import type { Revocations } from "../revocation/revocations.ts";
 import { revokedError } from "./peer-chain.ts";
 import { checkClient, handshakeError, type TlsIdentity } from "./tls.ts";
@@ -136,10 +136,7 @@ export class HboneServer {
   }
 }
 
-interface SocketEnds {
-  readonly remote: Endpoint;
-  readonly local: Endpoint;
-}
+type SocketEnds = Pick<TunnelPeer, "remote" | "local">;
 
 /** From accept to the peer's HTTP/2 preface, under one absolute deadline. */
 class Handshake {

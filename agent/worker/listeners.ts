@@ -170,18 +170,14 @@ function ordinary(accepted: (socket: Socket) => void): Accepted {
   return { socket: (socket) => accepted(withLentReads(socket)), handle: undefined };
 }
 
-function lending(accepted: (socket: Socket) => void): Accepted {
-  return { ...ordinary(accepted), handle: (handle) => accepted(lendingSocket({ handle })) };
+/** @param make what a handle becomes, where handles are to be relied upon. */
+function byHandle<S>(make: (handle: TcpHandle) => S): (accepted: (socket: S | Socket) => void) => Accepted {
+  return (accepted) => ({ ...ordinary(accepted), handle: (handle) => accepted(make(handle)) });
 }
 
-function asBare(accepted: (socket: EndSocket) => void): Accepted {
-  return { ...ordinary(accepted), handle: (handle) => accepted(new BareSocket(handle)) };
-}
-
-function asBareStream(accepted: (socket: AcceptedSocket) => void): Accepted {
-  return { ...ordinary(accepted), handle: (handle) => accepted(new BareStream(new BareSocket(handle))) };
-}
-
+const lending = byHandle((handle) => lendingSocket({ handle }));
+const asBare = byHandle((handle) => new BareSocket(handle));
+const asBareStream = byHandle((handle) => new BareStream(new BareSocket(handle)));
 const forTunnels = { none: ordinary, applications: lending, all: asBareStream } as const;
 
 function listen(fd: number, accepted: Accepted): { server: Server; listening: Promise<void> } {

@@ -27,6 +27,7 @@ type Specimen =
   | "attempt"
   | "opening"
   | "connectRequest"
+  /** To tell of it. */
   | "logLine"
   /** Of a tunnel, and from there what is beneath it. */
   | "clientTunnel"

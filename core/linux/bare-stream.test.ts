@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { test, type TestContext } from "node:test";
+import { listenForEnds, portOf, socketPair } from "../../test/support/socket-kinds.ts";
 import { until } from "../../test/support/until.ts";
-import { BareSocket } from "./bare-socket.ts";
+import type { BareSocket } from "./bare-socket.ts";
 import { BareStream } from "./bare-stream.ts";
 import { LinuxError } from "./errno.ts";
 import { connectBare } from "./sockets.ts";
-import { acceptHandles } from "./tcp-handle.ts";
 
 interface Pair {
   readonly stream: BareStream;
@@ -16,27 +16,10 @@ interface Pair {
   readonly other: Socket;
 }
 
-async function listen(t: TestContext): Promise<Server> {
-  const server = createServer({ allowHalfOpen: true }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.after(() => server.close());
-  return server;
-}
-
-function remoteOf(server: Server): { address: string; port: number } {
-  return { address: "127.0.0.1", port: (server.address() as AddressInfo).port };
-}
-
 /** A stream that was accepted, and who has connected to it. */
 async function pair(t: TestContext): Promise<Pair> {
-  const server = await listen(t);
-  const accepted = new Promise<BareStream>((resolve) =>
-    acceptHandles(server, (handle) => resolve(new BareStream(new BareSocket(handle)))),
-  );
-  const { address: host, port } = remoteOf(server);
-  const other = connect({ host, port, allowHalfOpen: true });
-  await once(other, "connect");
-  const stream = await accepted;
+  const [socket, other] = await socketPair("bare", true);
+  const stream = new BareStream(socket as BareSocket);
   t.after(() => {
     stream.destroy();
     other.destroy();
@@ -152,10 +135,9 @@ test("what is destroyed says only that it is closed, and what was corked is forg
   assert.deepEqual([told, came], [["close"], []]);
 });
 
-test("one that connects says so once; one that is refused says why, and is closed", async (t) => {
-  const server = await listen(t);
-  server.on("connection", (socket) => socket.destroy());
-  const remote = remoteOf(server);
+test("one that connects says so once; one that is refused says why, and is closed", async () => {
+  const server = await listenForEnds("node", (socket) => socket.destroy());
+  const remote = { address: "127.0.0.1", port: portOf(server) };
   const begin = (): BareStream => {
     const stream = BareStream.connecting((connected) => connectBare({ remote }, connected));
     assert.ok(!(stream instanceof LinuxError));

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import type { WorkerSettings } from "../../agent/worker/context.ts";
 import { LoopbackMesh, ownAddresses, type LoopbackPod } from "../support/loopback-mesh.ts";
 import { backs, pod, port, service } from "../support/mesh.ts";
 import type { Order } from "./peers.ts";
@@ -24,11 +23,11 @@ export class TwoPods {
     this.#client = client;
   }
 
-  static async start(settings: Partial<WorkerSettings> = {}): Promise<TwoPods> {
+  static async start(): Promise<TwoPods> {
     await ownAddresses();
     const peers = fork(join(import.meta.dirname, "peers.ts"));
     const application = await ask(peers, { kind: "listen", address: answering });
-    const mesh = new LoopbackMesh({ settings });
+    const mesh = new LoopbackMesh();
     const web = service("default/web", destination.address, [port(destination.port, application)]);
     const services = backs([web, port(destination.port, application)]);
     mesh.apply({
